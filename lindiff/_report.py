@@ -1,9 +1,7 @@
 """The one-line format shared by the checks of a chapter and the coverage page."""
 
 import re
-from dataclasses import dataclass
-
-__all__ = ["CheckError", "ControlError", "Line", "KINDS", "DECLARED"]
+from dataclasses import dataclass, replace
 
 SEPARATOR = " · "
 CHECKED = ("symbolic", "numeric", "asymptotic", "simulation", "empirical")
@@ -95,3 +93,18 @@ def _names(name, values, pattern, what):
     if len(set(values)) != len(values):
         raise ValueError(f"{name} names an entry twice: {values}")
     return values
+
+
+def print_line(line, *details):
+    """Print a line with its details filled in."""
+    print(replace(line, details=details))
+
+
+def count(number):
+    """Return "1 value" or "12 values"."""
+    return "1 value" if number == 1 else f"{number} values"
+
+
+def control_text(noun, wrong):
+    """Say whether the author's mistake or the default one was rejected."""
+    return f"{'perturbed' if wrong is None else 'wrong'} {noun} rejected"

@@ -2,13 +2,14 @@
 
 import random
 import signal
+import sys
 import threading
 import zlib
 from contextlib import contextmanager
 
 import sympy
 
-from lindiff._report import CheckError
+from lindiff._report import CheckError, ControlError
 
 DIGITS = 50
 POINTS = 5
@@ -184,3 +185,48 @@ def _time_limit(seconds):
         signal.signal(signal.SIGALRM, handler)
         if previous[0] > 0:
             signal.setitimer(signal.ITIMER_REAL, *previous)
+
+
+def compare_at_points(tag, sides, places):
+    lhs, rhs = sides[:2]
+    literal_zero = all(entry == 0 for entry in entries(rhs))
+    accepted = {}
+    for place in places:
+        left = evaluate(f"lhs of ({tag})", lhs, place)
+        right = evaluate(f"rhs of ({tag})", rhs, place)
+        floor = 0
+        if max(map(abs, left)) < 1e-25 and max(map(abs, right)) < 1e-25:
+            floor = max(scale_of_terms(lhs, place), 1 if literal_zero else 0)
+        if not agree(left, right, floor):
+            raise CheckError(f"({tag}) fails at {place}: {_short(left)} against {_short(right)}")
+        controls = _perturbed(right, floor)
+        if len(sides) == 3:
+            controls["the wrong form"] = evaluate("wrong", sides[2], place)
+        for name, control in controls.items():
+            passes = agree(left, control, floor)
+            accepted[name] = accepted.get(name, True) and passes
+    for name, passes in accepted.items():
+        if passes:
+            raise ControlError(f"({tag}) also accepts {name}: change the formula or the domain")
+
+
+def _perturbed(values, floor):
+    step = max([sympy.Integer(1), *map(abs, values)]) / 89
+    controls = {"rhs + 1/89": [value + step for value in values]}
+    if max(map(abs, values)) > TOLERANCE * floor:
+        controls["rhs * (1 + 1/97)"] = [value * sympy.Rational(98, 97) for value in values]
+        controls["-rhs"] = [-value for value in values]
+    if len(values) > 1:
+        controls["one changed entry"] = [*values[:-1], values[-1] + step]
+    return controls
+
+
+def _short(values):
+    return ", ".join(str(value.evalf(8)) for value in values)
+
+
+def display(lhs, rhs):
+    """Typeset the equation in a notebook; do nothing elsewhere."""
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and ipython.get_ipython() is not None:
+        ipython.display.display(sympy.Eq(lhs, rhs, evaluate=False))
