@@ -1,0 +1,196 @@
+"""Render the coverage page and the clickable bar as Markdown."""
+
+from collections import Counter
+from html import escape
+
+# Okabe-Ito colours; the text of a cell repeats what its colour says.
+LOOK = {
+    "fully verified": ("#0072B2", "#FFFFFF", "✓"),
+    "verified": ("#56B4E9", "#000000", "~"),
+    "measured": ("#E69F00", "#000000", "m"),
+    "definition": ("#D9D9D9", "#000000", "="),
+    "cited": ("#F0E442", "#000000", "c"),
+    "heuristic": ("#CC79A7", "#000000", "h"),
+    "open": ("#D55E00", "#000000", "?"),
+}
+MEANING = {
+    "fully verified": "verified, and so is everything that it rests on (or it is a definition)",
+    "verified": "verified, but resting on an equation that is not",
+    "measured": "measured on trained networks",
+    "definition": "a definition",
+    "cited": "taken from the literature",
+    "heuristic": "a heuristic argument",
+    "open": "open",
+}
+ENTRY_STATUS = {"definition": "defined"}
+RANK = ("verified", "measured", "definition", "cited", "heuristic", "open")
+_STYLE = (
+    "<style>"
+    ".eq-bar,.eq-key{display:flex;flex-wrap:wrap;gap:3px;margin:.6rem 0}"
+    ".eq-key{gap:.3rem 1rem;font-size:.85rem}"
+    ".eq-key i{display:inline-block;width:1.3em;margin-right:.35em;text-align:center;"
+    "font-style:normal;border:1px solid #595959}"
+    ".eq-bar a{min-width:2.9rem;padding:.15rem .2rem;text-align:center;font-size:.8rem;"
+    "line-height:1.5;text-decoration:none;border:1px solid #595959;border-radius:2px}"
+    ".eq-bar a:hover,.eq-bar a:focus{outline:2px solid currentColor;outline-offset:-3px}"
+    "</style>"
+)
+
+
+def look_of(equation):
+    """Return the key of `LOOK` for an equation."""
+    if equation.status == "verified" and equation.fully_verified:
+        return "fully verified"
+    return equation.status
+
+
+def render_bar(equations):
+    """Return the bar: one linked cell for each equation, and its key."""
+    cells = []
+    for equation in equations:
+        look = look_of(equation)
+        back, front, sign = LOOK[look]
+        title = escape(f"({equation.tag}) {equation.section}: {look}", quote=True)
+        cells.append(
+            f'<a href="{equation.page}.html#eq-{equation.tag}" title="{title}" '
+            f'aria-label="{title}" style="background:{back};color:{front}">'
+            f"{equation.tag}&nbsp;{sign}</a>"
+        )
+    counts = Counter(look_of(equation) for equation in equations)
+    keys = [
+        f'<span><i style="background:{back};color:{front}">{sign}</i>{look}: {counts[look]}</span>'
+        for look, (back, front, sign) in LOOK.items()
+        if counts[look]
+    ]
+    bar = '<div class="eq-bar" role="group" aria-label="Status of every numbered equation">'
+    return "\n".join([_STYLE, bar, *cells, "</div>", '<div class="eq-key">', *keys, "</div>", ""])
+
+
+def render_page(equations, papers):
+    """Return the text of ``coverage.md``."""
+    parts = [
+        "# What is verified",
+        "<!-- Written by python -m book._tools.coverage: edit the chapters, not this page. -->",
+        _summary(equations),
+        "```{include} _generated/coverage_bar.md\n```",
+        _vocabulary(equations),
+        "## Equations",
+        _equation_table(equations) if equations else "There is no numbered equation yet.",
+        "## What rests on what",
+        "An arrow leads from an equation to one that uses it.",
+        f"![{_graph_alt(equations)}](_static/dependencies.svg)",
+        "## The papers, entry by entry",
+        "The entries are our own numbering of what each paper states. A status is that of the "
+        "equation of the book that establishes the entry; *with caveat* means that the "
+        "last column restricts it.",
+    ]
+    for paper in papers.values():
+        parts += _paper(paper, equations)
+    return "\n\n".join(parts) + "\n"
+
+
+def entry_status(entry, covering):
+    """Return the status of a paper's entry and its caveat."""
+    if not covering:
+        return "not yet", ""
+    status = min((equation.status for equation in covering), key=RANK.index)
+    best = [equation for equation in covering if equation.status == status]
+    caveats = [entry["caveat"]] if "caveat" in entry else []
+    if status == "verified" and not any(equation.fully_verified for equation in best):
+        weak = sorted({tag for equation in best for tag in equation.weak}, key=_by_number)
+        caveats.append("rests on " + " ".join(_link(tag) for tag in weak))
+    if status == "verified" and caveats:
+        return "verified with caveat", "; ".join(caveats)
+    return ENTRY_STATUS.get(status, status), "; ".join(caveats)
+
+
+def _summary(equations):
+    counts = Counter(equation.status for equation in equations)
+    full = sum(look_of(equation) == "fully verified" for equation in equations)
+    named = [
+        f"{counts[status]} {_plural(text, counts[status])}"
+        for status, text in (
+            ("verified", "verified by computation"),
+            ("definition", "definition|definitions"),
+            ("measured", "measured on trained networks"),
+            ("cited", "cited"),
+            ("heuristic", "heuristic"),
+            ("open", "open"),
+        )
+        if counts[status]
+    ]
+    total = f"{len(equations)} numbered {_plural('equation|equations', len(equations))}"
+    listed = f": {', '.join(named)}" if named else ""
+    return (
+        f"The book has {total}{listed}. Of the verified ones, {full} rest on nothing but "
+        "definitions and other verified equations. Every status is printed by a cell next to "
+        "its equation, and computed again on every change. A check also tries a wrong version "
+        "of its formula, and fails unless it rejects it."
+    )
+
+
+def _vocabulary(equations):
+    present = {look_of(equation) for equation in equations}
+    lines = [f"- **{look}**: {MEANING[look]}" for look in LOOK if look in present]
+    return "\n".join(lines)
+
+
+def _equation_table(equations):
+    rows = ["| equation | section | check | status | uses | code |", "|---|---|---|---|---|---|"]
+    for e in equations:
+        uses = " ".join(_link(tag) for tag in e.line.uses)
+        code = ", ".join(_code(name) for name in e.code)
+        cells = (_link(e.tag), _cell(e.section), e.line.kind, look_of(e), uses, code)
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _paper(paper, equations):
+    covering = {}
+    for equation in equations:
+        for name in equation.line.covers:
+            covering.setdefault(name, []).append(equation)
+    rows, counts = [], Counter()
+    for name, entry in paper["entries"].items():
+        status, caveat = entry_status(entry, covering.get(name, ()))
+        counts[status] += 1
+        links = " ".join(_link(equation.tag) for equation in covering.get(name, ()))
+        title = _cell(entry["title"])
+        rows.append(f"| {name} | {title} | {status} | {links} | {caveat} |")
+    known = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    name = f"[{paper['title']}]({paper['url']})" if "url" in paper else paper["title"]
+    head = "| entry | what it states | status | equations | caveat |\n|---|---|---|---|---|"
+    text = f"{name}: {len(rows)} {_plural('entry|entries', len(rows))} ({known})."
+    return [f"### {paper['title']}", text, "\n".join([head, *rows])]
+
+
+def _graph_alt(equations):
+    edges = sum(len(equation.line.uses) for equation in equations)
+    return (
+        f"Graph of {len(equations)} equations and {edges} dependencies, one band for each "
+        "chapter; the table above lists the same dependencies"
+    )
+
+
+def _link(tag):
+    return f"[({tag})](#eq-{tag})"
+
+
+def _code(name):
+    short = name.removeprefix("lindiff.")
+    private = any(part.startswith("_") for part in name.split("."))
+    return f"`{short}`" if private else f"{{py:obj}}`{short} <{name}>`"
+
+
+def _cell(text):
+    return text.replace("|", "\\|")
+
+
+def _plural(forms, number):
+    one, _, many = forms.partition("|")
+    return one if number == 1 or not many else many
+
+
+def _by_number(tag):
+    chapter, index = tag.split(".")
+    return chapter.rjust(3), int(index)
