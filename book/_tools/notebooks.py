@@ -1,0 +1,190 @@
+"""Read, execute, normalise and stamp the chapters of the book."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+
+BOOK = Path(__file__).resolve().parents[1]
+TEXT = BOOK / ".text"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+KEPT = ("accelerator", "colab")
+
+
+class ChapterError(Exception):
+    """A chapter cannot be used as it is; the message says what to do."""
+
+
+def chapters(book=BOOK):
+    """Return the chapter files in order."""
+    return sorted(Path(book).glob("[0-9][0-9]_*.ipynb"))
+
+
+def find(number, book=BOOK):
+    """Return the notebook path of a chapter given by number, name or path."""
+    path = Path(number)
+    if path.suffix == ".ipynb":
+        return path
+    for folder, suffix in ((Path(book), ".ipynb"), (Path(book) / ".text", ".py")):
+        for found in sorted(folder.glob(f"{number}*{suffix}")):
+            return Path(book) / f"{found.stem}.ipynb"
+    raise ChapterError(f"no chapter starts with {number!r} in {Path(book).name}/")
+
+
+def read(path):
+    """Return a notebook as nbformat reads it."""
+    import nbformat
+
+    try:
+        return nbformat.reads(Path(path).read_text(encoding="utf-8"), as_version=4)
+    except (OSError, ValueError) as error:
+        raise ChapterError(f"{path} cannot be read as a notebook: {error}") from error
+
+
+def source(cell):
+    """Return the text of a cell, which a notebook stores as a string or a list of lines."""
+    text = cell["source"]
+    return text if isinstance(text, str) else "".join(text)
+
+
+def code_cells(notebook):
+    """Return the code cells of a notebook."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def stamp(notebook):
+    """Hash of all code, in order: stored outputs belong to exactly this code."""
+    code = "\0".join(source(cell) for cell in code_cells(notebook))
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def slug(text, fallback):
+    """Return a cell id made of the characters that nbformat allows."""
+    words = re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-").lower()
+    return words[:60] or fallback
+
+
+def give_ids(cells):
+    """Give every cell a readable, unique id, keeping those that authors chose."""
+    used = set()
+    for index, cell in enumerate(cells):
+        wanted = cell["metadata"].pop("id", None) or cell.get("id") or _default_id(cell, index)
+        name = slug(wanted, f"cell-{index}")
+        while name in used:
+            name = f"{name[:55]}-{index}"
+        used.add(name)
+        cell["id"] = name
+
+
+def _default_id(cell, index):
+    heading = re.match(r"#+ +(.+)", source(cell))
+    if cell["cell_type"] == "markdown" and heading:
+        return heading[1]
+    return f"{'text' if cell['cell_type'] == 'markdown' else 'code'}-{index}"
+
+
+def normalise(notebook):
+    """Return the notebook with only what readers need, in one fixed form."""
+    import nbformat
+
+    clean = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    kept = {key: clean.metadata[key] for key in KEPT if key in clean.metadata}
+    clean.metadata = nbformat.from_dict(
+        {
+            **kept,
+            "kernelspec": dict(KERNEL),
+            "language_info": {"name": "python"},
+            "lindiff": {"stamp": stamp(notebook)},
+        }
+    )
+    clean.nbformat, clean.nbformat_minor = 4, 5
+    for cell in clean.cells:
+        cell.metadata.pop("execution", None)
+        cell.pop("attachments", None)
+        for output in cell.get("outputs", []):
+            output.pop("transient", None)
+    give_ids(clean.cells)
+    return clean
+
+
+def dumps(notebook):
+    """Return the one text form in which a chapter is stored."""
+    import nbformat
+
+    normal = nbformat.writes(nbformat.from_dict(notebook), version=nbformat.NO_CONVERT)
+    return normal if normal.endswith("\n") else normal + "\n"
+
+
+def write_whole(path, text):
+    """Write a file completely or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def to_text(notebook):
+    """Return the py:percent view of a notebook; cell ids stand in the cell headers."""
+    import jupytext
+    import nbformat
+
+    view = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    view.metadata = nbformat.from_dict({"kernelspec": dict(KERNEL)})
+    for cell in view.cells:
+        cell.metadata = nbformat.from_dict({"id": cell.get("id", ""), **cell.metadata})
+    # No version of jupytext in the view: it would change with the tool.
+    text = jupytext.writes(view, fmt="py:percent")
+    return re.sub(r"^#       jupytext_version: .*\n", "", text, flags=re.M)
+
+
+def from_text(text, old=None):
+    """Return the notebook that a py:percent view describes."""
+    import jupytext
+
+    notebook = jupytext.reads(text, fmt="py:percent")
+    if old is not None:
+        notebook.metadata.update({k: v for k, v in old["metadata"].items() if k in KEPT})
+    for cell in notebook.cells:
+        cell.pop("id", None)
+    give_ids(notebook.cells)
+    return notebook
+
+
+def execute(notebook, folder, timeout=300):
+    """Run all cells in a fresh kernel; raise if a cell raises or writes to stderr."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONHASHSEED": "0"}
+    environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    for cell in code_cells(notebook):
+        cell["outputs"], cell["execution_count"] = [], None
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    try:
+        client.execute(env=environment)
+    except CellExecutionError as error:
+        raise ChapterError(f"a cell raised, nothing was written:\n{error}") from error
+    for cell in code_cells(notebook):
+        for output in cell["outputs"]:
+            if output.get("name") == "stderr":
+                raise ChapterError(
+                    f"cell {cell['id']} wrote to stderr, nothing was written: {output['text']}"
+                )
+    return notebook

@@ -1,0 +1,77 @@
+"""Compare the figures of the chapters too: nbval alone leaves images out."""
+
+import base64
+import io
+import os
+from importlib.metadata import version
+
+import numpy as np
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("PYTHONHASHSEED", "0")
+
+MEAN_DIFFERENCE = 1.0
+
+
+def images(outputs):
+    """Return the PNG images of a cell's outputs as text in base64."""
+    found = [output.get("data", {}).get("image/png") for output in outputs]
+    return ["".join(image) for image in found if image]
+
+
+def pixels(image):
+    """Return the grey-free pixel array (height, width, 3) of a base64 PNG."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(image))) as picture:
+        return np.asarray(picture.convert("RGB"), dtype=float)
+
+
+def difference(stored, fresh):
+    """Say how two pictures differ, or return None if they are the same to the eye."""
+    old, new = pixels(stored), pixels(fresh)
+    if old.shape != new.shape:
+        return f"the stored figure has shape {old.shape}, the new one {new.shape}"
+    mean = np.abs(old - new).mean()
+    if mean > MEAN_DIFFERENCE:
+        return f"the stored figure differs from the new one by {mean:.1f} of 255 per pixel"
+    return None
+
+
+def figure_problem(stored, fresh, same_matplotlib):
+    """Compare the images of a cell; pixels only where they were drawn by one matplotlib."""
+    old, new = images(stored), images(fresh)
+    if len(old) != len(new):
+        return f"{len(old)} figures are stored, {len(new)} were drawn"
+    if not same_matplotlib:
+        return None
+    return next(filter(None, map(difference, old, new)), None)
+
+
+def pinned_matplotlib(root):
+    """Whether the installed matplotlib is the one that drew the stored figures."""
+    with open(os.path.join(root, "requirements.txt"), encoding="utf-8") as stream:
+        return f"matplotlib=={version('matplotlib')}" in stream.read().split()
+
+
+def pytest_configure(config):
+    """Extend nbval's comparison when notebooks are validated."""
+    if not config.getoption("--nbval", default=False):
+        return
+    from nbval.plugin import IPyNbCell
+
+    same = pinned_matplotlib(os.path.dirname(os.path.abspath(__file__)))
+    compare_text = IPyNbCell.compare_outputs
+
+    def compare_outputs(self, test, ref, skip_compare=None):
+        if not compare_text(self, test, ref, skip_compare):
+            return False
+        problem = figure_problem(ref, test, same)
+        if problem:
+            self.comparison_traceback.append(problem)
+        return problem is None
+
+    IPyNbCell.compare_outputs = compare_outputs
+    # A busy machine may hold an output back for longer than nbval's five seconds.
+    IPyNbCell.output_timeout = property(lambda cell: 60, lambda cell, seconds: None)
