@@ -1,0 +1,175 @@
+"""The denoiser that knows only its training points, and the search for the nearest one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lindiff import _check
+
+_QUERIES = 1024
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class EmpiricalDenoiser:
+    r"""The best of all denoisers on a training set: it knows the points by heart.
+
+    .. math:: D(x,\sigma)=\sum_iw_i(x)\,x_i,\qquad
+              w_i(x)\propto\exp\!\Big(-\frac{\lVert x-x_i\rVert^2}{2\sigma^2}\Big)
+
+    Implements eq. (1.12).
+
+    Parameters
+    ----------
+    data : array_like, shape (N, d)
+        Training points.
+
+    Raises
+    ------
+    ValueError
+        If `data` is empty or not a matrix.
+
+    Notes
+    -----
+    Points are visited in blocks with a running maximum of the exponents, so nothing
+    overflows and memory stays bounded; the cost is :math:`O(Nd)` for each point. At
+    ``sigma = 0`` the answer is the nearest training point, or the mean of those at the
+    same distance.
+
+    Examples
+    --------
+    >>> EmpiricalDenoiser([[-1.0], [1.0]]).denoise([[0.1]], 0.01)
+    array([[1.]])
+    """
+
+    data: np.ndarray
+
+    def __post_init__(self):
+        data = _training_set(self.data).copy()
+        data.setflags(write=False)
+        object.__setattr__(self, "data", data)
+
+    @property
+    def dimension(self):
+        """Number of coordinates d."""
+        return self.data.shape[1]
+
+    def denoise(self, x, sigma):
+        r"""Return the mean of the training points, weighted by how well they explain `x`.
+
+        .. math:: D(x,\sigma)=\sum_iw_i(x)\,x_i
+
+        Implements eq. (1.12).
+
+        Parameters
+        ----------
+        x : array_like, shape (..., d)
+            Points :math:`y+\sigma z`.
+        sigma : float or array_like
+            Noise level :math:`\ge0`, broadcast against the shape of `x` without its last
+            axis.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., d)
+        """
+        x, sigma = points_and_levels(x, sigma, self.dimension)
+        centre = self.data.mean(axis=0)
+        flat, levels = (x - centre).reshape(-1, self.dimension), sigma.reshape(-1)
+        out = np.empty_like(flat)
+        for start in range(0, len(flat), _QUERIES):
+            part = slice(start, start + _QUERIES)
+            out[part] = _weighted_mean(self.data, centre, flat[part], levels[part])
+        return (centre + out).reshape(x.shape)
+
+
+def _weighted_mean(data, centre, x, sigma):
+    total, mass = np.zeros_like(x), np.zeros(len(x))
+    highest = np.full(len(x), -np.inf)
+    for start in range(0, len(data), _BLOCK):
+        block = data[start : start + _BLOCK] - centre
+        # |x|^2 is the same for all training points and drops out.
+        score = x @ block.T - 0.5 * np.einsum("ij,ij->i", block, block)
+        new = np.maximum(highest, score.max(axis=1))
+        keep = np.exp(_scaled(highest - new, sigma))
+        weight = np.exp(_scaled(score - new[:, None], sigma[:, None]))
+        total = keep[:, None] * total + weight @ block
+        mass = keep * mass + weight.sum(axis=1)
+        highest = new
+    return total / mass[:, None]
+
+
+def _scaled(gap, sigma):
+    """Return gap / sigma^2 for gap <= 0, with 0 for gap = 0 even at sigma = 0."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        return np.where(gap == 0, 0.0, gap / sigma / sigma)
+
+
+def nearest_neighbours(x, data):
+    r"""Find the nearest training point of each query.
+
+    .. math:: i(x)=\arg\min_i\lVert x-x_i\rVert
+
+    Parameters
+    ----------
+    x : array_like, shape (..., d)
+    data : array_like, shape (N, d)
+
+    Returns
+    -------
+    index : numpy.ndarray of int, shape (...)
+        The first one if several are equally near up to rounding.
+    distance : numpy.ndarray, shape (...)
+        Computed from the difference of the two points, without cancellation.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions differ or `data` is empty.
+
+    Examples
+    --------
+    >>> index, distance = nearest_neighbours([[0.9]], [[-1.0], [1.0]])
+    >>> int(index[0]), round(float(distance[0]), 3)
+    (1, 0.1)
+    """
+    data = _training_set(data)
+    x, _ = points_and_levels(x, 0.0, data.shape[1])
+    centre = data.mean(axis=0)
+    flat = x.reshape(-1, data.shape[1])
+    index = np.zeros(len(flat), dtype=np.intp)
+    for part in (slice(i, i + _QUERIES) for i in range(0, len(flat), _QUERIES)):
+        best = np.full(len(flat[part]), -np.inf)
+        for start in range(0, len(data), _BLOCK):
+            block = data[start : start + _BLOCK] - centre
+            score = (flat[part] - centre) @ block.T - 0.5 * np.einsum("ij,ij->i", block, block)
+            top = score.argmax(axis=1)
+            value = score[np.arange(len(top)), top]
+            index[part] = np.where(value > best, start + top, index[part])
+            best = np.maximum(best, value)
+    distance = np.linalg.norm(flat - data[index], axis=1)
+    return index.reshape(x.shape[:-1]), distance.reshape(x.shape[:-1])
+
+
+def points_and_levels(x, sigma, dimension, *, name="sigma"):
+    """Check points (..., d) and noise levels; return the levels with one per point."""
+    x = _check.as_array("x", x)
+    if x.ndim == 0 or x.shape[-1] != dimension:
+        raise ValueError(f"`x` must have shape (..., {dimension}), got {x.shape}")
+    sigma = np.asarray(_check.non_negative(name, sigma))
+    try:
+        shape = np.broadcast_shapes(x.shape[:-1], sigma.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` of shape {sigma.shape} does not fit points of shape {x.shape}; "
+            "pass one number or one for each point"
+        ) from error
+    x = np.broadcast_to(x, (*shape, dimension))
+    return x, np.broadcast_to(sigma, shape)
+
+
+def _training_set(data):
+    data = _check.as_array("data", data, ndim=2)
+    if 0 in data.shape:
+        raise ValueError(f"`data` is empty, shape {data.shape}; pass (N, d) with N, d >= 1")
+    return data

@@ -1,0 +1,414 @@
+import mpmath
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
+from sklearn.linear_model import LinearRegression, Ridge
+
+from lindiff import _empirical
+from lindiff.denoisers import (
+    AffineDenoiser,
+    Denoiser,
+    EmpiricalDenoiser,
+    GaussianMixtureDenoiser,
+    nearest_neighbours,
+    predict_noise,
+)
+
+
+def _rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def _covariance(d, rng):
+    root = rng.standard_normal((d, d))
+    return root @ root.T / d + 0.1 * np.eye(d)
+
+
+def _moments(data):
+    away = data - data.mean(axis=0)
+    return data.mean(axis=0), away.T @ away / len(data)
+
+
+def _dense(mean, cov, x, sigma):
+    d = mean.size
+    return mean + (x - mean) @ np.linalg.solve(cov + sigma**2 * np.eye(d), cov)
+
+
+class TestAffine:
+    @pytest.mark.parametrize(("n", "d"), [(4, 9), (9, 4), (5, 5), (1, 3), (30, 1)])
+    @pytest.mark.parametrize("floor", [0.0, 0.3])
+    def test_from_data_equals_dense_formula(self, n, d, floor):
+        rng = _rng()
+        data = rng.standard_normal((n, d)) + 2.0
+        mean, cov = _moments(data)
+        cov = cov + floor * np.eye(d)
+        denoiser = AffineDenoiser.from_data(data, floor=floor)
+        assert denoiser.eigenvalues.size == min(n - 1, d)
+        np.testing.assert_allclose(denoiser.covariance, cov, atol=1e-13)
+        x = rng.standard_normal((7, d))
+        for sigma in (1e-3, 0.7, 30.0):
+            want = _dense(mean, cov, x, sigma)
+            np.testing.assert_allclose(denoiser.denoise(x, sigma), want, rtol=1e-9, atol=1e-9)
+
+    def test_from_data_equals_from_moments(self):
+        data = _rng(1).standard_normal((6, 10))
+        first = AffineDenoiser.from_data(data, floor=0.1)
+        second = AffineDenoiser.from_moments(*_moments(data), floor=0.1)
+        x = _rng(2).standard_normal((3, 10))
+        np.testing.assert_allclose(first.denoise(x, 0.4), second.denoise(x, 0.4), atol=1e-12)
+        for got, want in zip(first.weights(0.3), second.weights(0.3), strict=True):
+            np.testing.assert_allclose(got, want, atol=1e-12)
+
+    @pytest.mark.parametrize("gamma", [0.0, 0.2])
+    def test_weights_equal_least_squares_on_augmented_data(self, gamma):
+        rng = _rng(3)
+        n, d, a = 20, 4, 0.35
+        data = rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) + 1.5
+        rows = [np.sqrt(a / n) * data, np.sqrt(1 - a) * np.eye(d), np.sqrt(gamma) * np.eye(d)]
+        bias = np.concatenate([np.full(n, np.sqrt(1 / n)), np.zeros(2 * d)])
+        target = np.concatenate([np.zeros((n, d)), np.eye(d), np.zeros((d, d))])
+        design = np.column_stack([np.concatenate(rows), bias])
+        fit = LinearRegression(fit_intercept=False).fit(design, target)
+        weights, offset = AffineDenoiser.from_data(data, floor=gamma / a).weights(a)
+        np.testing.assert_allclose(weights, fit.coef_[:, :d], atol=1e-12)
+        np.testing.assert_allclose(offset, fit.coef_[:, d], atol=1e-12)
+
+    def test_weights_equal_ridge_on_centred_data(self):
+        rng = _rng(4)
+        n, d, a, gamma = 5, 8, 0.6, 0.15
+        data = rng.standard_normal((n, d))
+        data -= data.mean(axis=0)
+        design = np.concatenate([np.sqrt(a / n) * data, np.sqrt(1 - a) * np.eye(d)])
+        target = np.concatenate([np.zeros((n, d)), np.eye(d)])
+        fit = Ridge(alpha=gamma, fit_intercept=False, solver="svd").fit(design, target)
+        weights, offset = AffineDenoiser.from_data(data, floor=gamma / a).weights(a)
+        np.testing.assert_allclose(weights, fit.coef_, atol=1e-12)
+        np.testing.assert_allclose(offset, 0.0, atol=1e-12)
+
+    def test_weights_minimise_the_noise_averaged_loss(self):
+        rng = _rng(5)
+        d, a, gamma = 3, 0.4, 0.1
+        data = rng.standard_normal((6, d)) + 1.0
+
+        def loss(flat):
+            weights, bias = flat[: d * d].reshape(d, d), flat[d * d :]
+            fit = np.mean(np.sum((np.sqrt(a) * data @ weights.T + bias) ** 2, axis=1))
+            noise = np.sum((np.eye(d) - np.sqrt(1 - a) * weights) ** 2)
+            return fit + noise + gamma * np.sum(weights**2)
+
+        best = minimize(loss, np.zeros(d * d + d), method="BFGS", options={"gtol": 1e-9}).x
+        weights, bias = AffineDenoiser.from_data(data, floor=gamma / a).weights(a)
+        np.testing.assert_allclose(weights.ravel(), best[: d * d], atol=1e-5)
+        np.testing.assert_allclose(bias, best[d * d :], atol=1e-5)
+
+    def test_weights_for_many_levels(self):
+        rng = _rng(6)
+        denoiser = AffineDenoiser.from_data(rng.standard_normal((3, 5)))
+        levels = np.array([[0.1, 0.5], [0.9, 0.99]])
+        weights, bias = denoiser.weights(levels)
+        assert weights.shape == (2, 2, 5, 5)
+        assert bias.shape == (2, 2, 5)
+        one = denoiser.weights(0.9)
+        np.testing.assert_allclose(weights[1, 0], one[0])
+        np.testing.assert_allclose(bias[1, 0], one[1])
+
+    def test_noise_prediction_and_clean_estimate_agree(self):
+        rng = _rng(7)
+        denoiser = AffineDenoiser.from_data(rng.standard_normal((4, 6)) + 1, floor=0.05)
+        x, a = rng.standard_normal((5, 6)), 0.3
+        weights, bias = denoiser.weights(a)
+        got = denoiser.predict_noise(x, a)
+        np.testing.assert_allclose(got, x @ weights.T + bias, atol=1e-13)
+        np.testing.assert_allclose(got, predict_noise(denoiser, x, a), atol=1e-13)
+        clean = (x - np.sqrt(1 - a) * got) / np.sqrt(a)
+        sigma = np.sqrt((1 - a) / a)
+        np.testing.assert_allclose(denoiser.denoise(x / np.sqrt(a), sigma), clean, atol=1e-13)
+
+    def test_one_level_for_each_point(self):
+        rng = _rng(8)
+        denoiser = AffineDenoiser.from_data(rng.standard_normal((4, 6)), floor=0.1)
+        x, sigma = rng.standard_normal((2, 3, 6)), rng.uniform(0.1, 3, (2, 3))
+        got = denoiser.denoise(x, sigma)
+        noise = denoiser.predict_noise(x, 1 / (1 + sigma**2))
+        for i in np.ndindex(2, 3):
+            np.testing.assert_allclose(got[i], denoiser.denoise(x[i], sigma[i]))
+            level = 1 / (1 + sigma[i] ** 2)
+            np.testing.assert_allclose(noise[i], denoiser.predict_noise(x[i], level))
+
+    def test_limits_of_the_noise_level(self):
+        rng = _rng(9)
+        mean, x = rng.standard_normal(4), rng.standard_normal((3, 4))
+        full = AffineDenoiser.from_moments(mean, _covariance(4, rng))
+        np.testing.assert_allclose(full.denoise(x, 0.0), x, atol=1e-14)
+        np.testing.assert_allclose(full.denoise(x, 1e200), np.tile(mean, (3, 1)))
+        data = rng.standard_normal((2, 4))
+        line = AffineDenoiser.from_data(data)
+        at_zero = line.denoise(x, 0.0)
+        np.testing.assert_allclose(at_zero, line.denoise(x, 1e-9), atol=1e-12)
+        direction = np.diff(data, axis=0)[0]
+        off = at_zero - data[0]
+        along = np.outer(off @ direction / (direction @ direction), direction)
+        np.testing.assert_allclose(off, along, atol=1e-12)
+
+    def test_rotation_carries_over(self):
+        rng = _rng(10)
+        data, x = rng.standard_normal((5, 7)), rng.standard_normal((3, 7))
+        turn = np.linalg.qr(rng.standard_normal((7, 7)))[0]
+        plain = AffineDenoiser.from_data(data).denoise(x, 0.8)
+        turned = AffineDenoiser.from_data(data @ turn).denoise(x @ turn, 0.8)
+        np.testing.assert_allclose(turned, plain @ turn, atol=1e-12)
+
+    def test_small_variances_keep_their_digits(self):
+        rng = _rng(11)
+        scales = np.array([1.0, 1e-4, 1e-7])
+        data = rng.standard_normal((50, 3)) * scales
+        got = AffineDenoiser.from_data(data).eigenvalues
+        with mpmath.workdps(50):
+            exact = mpmath.matrix(data.tolist())
+            mean = [mpmath.fsum(exact[:, j]) / 50 for j in range(3)]
+            away = mpmath.matrix(50, 3)
+            for i in range(50):
+                for j in range(3):
+                    away[i, j] = exact[i, j] - mean[j]
+            want = sorted(mpmath.eigsy(away.T * away / 50, eigvals_only=True), reverse=True)
+        np.testing.assert_allclose(got, [float(v) for v in want], rtol=1e-8)
+
+    def test_beats_every_perturbation_by_monte_carlo(self):
+        rng = _rng(12)
+        mean, cov, a = np.array([1.0, -1.0]), np.array([[2.0, 0.5], [0.5, 1.0]]), 0.5
+        weights, bias = AffineDenoiser.from_moments(mean, cov).weights(a)
+        noise = rng.standard_normal((40_000, 2))
+        clean = rng.multivariate_normal(mean, cov, len(noise))
+        x = np.sqrt(a) * clean + np.sqrt(1 - a) * noise
+        best = np.sum((noise - x @ weights.T - bias) ** 2, axis=1)
+        for step in (0.1 * np.eye(2), -0.1 * np.eye(2), np.array([[0, 0.1], [0, 0]])):
+            gap = np.sum((noise - x @ (weights + step).T - bias) ** 2, axis=1) - best
+            assert gap.mean() > 4 * gap.std() / np.sqrt(len(gap))
+
+    @pytest.mark.parametrize(
+        ("build", "message"),
+        [
+            (lambda: AffineDenoiser([0.0], [-1.0], [[1.0]]), "negative"),
+            (lambda: AffineDenoiser([0.0], [1.0], [[2.0]]), "orthonormal"),
+            (lambda: AffineDenoiser([0.0, 0.0], [1.0], [[1.0]]), "shape"),
+            (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], floor=-1.0), "floor"),
+            (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], floor=[1.0]), "one number"),
+            (lambda: AffineDenoiser([np.nan], [1.0], [[1.0]]), "NaN"),
+            (lambda: AffineDenoiser.from_moments([0.0], [[1.0, 0.0], [0.0, 1.0]]), "shape"),
+            (lambda: AffineDenoiser.from_moments([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]]), "negative"),
+            (lambda: AffineDenoiser.from_data(np.zeros((0, 3))), "empty"),
+            (lambda: AffineDenoiser.from_data([1.0, 2.0]), "axes"),
+        ],
+    )
+    def test_bad_construction(self, build, message):
+        with pytest.raises(ValueError, match=message):
+            build()
+
+    def test_bad_calls(self):
+        denoiser = AffineDenoiser.from_data([[0.0, 0.0], [1.0, 1.0]])
+        with pytest.raises(ValueError, match="shape"):
+            denoiser.denoise([1.0], 1.0)
+        with pytest.raises(ValueError, match="sigma"):
+            denoiser.denoise([1.0, 1.0], -1.0)
+        with pytest.raises(ValueError, match="does not fit"):
+            denoiser.denoise(np.zeros((3, 2)), np.ones(4))
+        with pytest.raises(ValueError, match="below 1"):
+            denoiser.predict_noise([1.0, 1.0], 1.0)
+        with pytest.raises(ValueError, match="alpha_bar"):
+            denoiser.weights(0.0)
+        with pytest.raises(ValueError, match="below 1"):
+            predict_noise(denoiser, [1.0, 1.0], 1.0)
+        with pytest.raises(TypeError, match="denoise"):
+            predict_noise(None, [1.0, 1.0], 0.5)
+        with pytest.raises(ValueError, match="read-only"):
+            denoiser.mean[0] = 1.0
+
+
+class TestEmpirical:
+    def _direct(self, data, x, sigma):
+        distance = np.sum((x[:, None] - data) ** 2, axis=2)
+        weights = np.exp(-(distance - distance.min(axis=1, keepdims=True)) / (2 * sigma**2))
+        return (weights / weights.sum(axis=1, keepdims=True)) @ data
+
+    @pytest.mark.parametrize("sigma", [0.05, 0.7, 20.0])
+    def test_equals_direct_sum_whatever_the_blocks(self, sigma, monkeypatch):
+        rng = _rng(20)
+        data, x = rng.standard_normal((23, 4)) + 5, rng.standard_normal((11, 4)) + 5
+        want = self._direct(data, x, sigma)
+        denoiser = EmpiricalDenoiser(data)
+        np.testing.assert_allclose(denoiser.denoise(x, sigma), want, rtol=1e-11)
+        monkeypatch.setattr(_empirical, "_BLOCK", 5)
+        monkeypatch.setattr(_empirical, "_QUERIES", 3)
+        np.testing.assert_allclose(denoiser.denoise(x, sigma), want, rtol=1e-11)
+
+    def test_weights_against_50_digits(self):
+        data, x, sigma = np.array([[-1.0], [0.3], [1.1]]), 0.4, 0.07
+        with mpmath.workdps(50):
+            weights = [
+                mpmath.exp(-((mpmath.mpf(x) - mpmath.mpf(v)) ** 2) / (2 * mpmath.mpf(sigma) ** 2))
+                for v in data[:, 0]
+            ]
+            total = mpmath.fsum(weights)
+            want = mpmath.fsum(w * mpmath.mpf(v) for w, v in zip(weights, data[:, 0], strict=True))
+            want = float(want / total)
+        got = EmpiricalDenoiser(data).denoise([x], sigma)[0]
+        assert abs(got - want) < 1e-13
+
+    def test_limits_of_the_noise_level(self):
+        rng = _rng(21)
+        data, x = rng.standard_normal((40, 3)), rng.standard_normal((9, 3))
+        denoiser = EmpiricalDenoiser(data)
+        index, _ = nearest_neighbours(x, data)
+        for sigma in (0.0, 1e-200, 1e-9):
+            np.testing.assert_allclose(denoiser.denoise(x, sigma), data[index], rtol=1e-12)
+        for sigma in (1e9, 1e200):
+            want = np.tile(data.mean(axis=0), (9, 1))
+            np.testing.assert_allclose(denoiser.denoise(x, sigma), want, atol=1e-8)
+        far = denoiser.denoise(1e8 * x, 0.5)
+        assert np.all(np.isfinite(far))
+        both = EmpiricalDenoiser([[-1.0], [1.0]]).denoise([[0.0]], 0.0)
+        np.testing.assert_allclose(both, 0.0, atol=1e-15)
+
+    def test_shapes_and_levels(self):
+        rng = _rng(22)
+        data, x = rng.standard_normal((6, 2)), rng.standard_normal((3, 4, 2))
+        sigma = rng.uniform(0.1, 2, (3, 4))
+        denoiser = EmpiricalDenoiser(data)
+        got = denoiser.denoise(x, sigma)
+        assert got.shape == x.shape
+        np.testing.assert_allclose(got[1, 2], denoiser.denoise(x[1, 2], sigma[1, 2]))
+        assert isinstance(denoiser, Denoiser)
+        assert denoiser.dimension == 2
+
+    def test_lowest_training_loss_of_all(self):
+        rng = _rng(23)
+        data, sigma = rng.standard_normal((10, 2)), 0.6
+        clean = data[rng.integers(10, size=20_000)]
+        x = clean + sigma * rng.standard_normal(clean.shape)
+        losses = [
+            np.sum((model.denoise(x, sigma) - clean) ** 2, axis=1)
+            for model in (EmpiricalDenoiser(data), AffineDenoiser.from_data(data))
+        ]
+        gap = losses[1] - losses[0]
+        assert gap.mean() > 4 * gap.std() / np.sqrt(len(gap))
+
+    def test_bad_input(self):
+        with pytest.raises(ValueError, match="empty"):
+            EmpiricalDenoiser(np.zeros((0, 2)))
+        with pytest.raises(ValueError, match="NaN"):
+            EmpiricalDenoiser([[np.inf]])
+        with pytest.raises(ValueError, match="shape"):
+            EmpiricalDenoiser([[0.0]]).denoise([[1.0, 2.0]], 1.0)
+
+
+class TestNearestNeighbours:
+    def test_equals_all_pairs(self, monkeypatch):
+        rng = _rng(30)
+        data, x = rng.standard_normal((29, 3)), rng.standard_normal((2, 7, 3))
+        pairs = np.linalg.norm(x[..., None, :] - data, axis=-1)
+        monkeypatch.setattr(_empirical, "_BLOCK", 4)
+        monkeypatch.setattr(_empirical, "_QUERIES", 3)
+        index, distance = nearest_neighbours(x, data)
+        np.testing.assert_array_equal(index, pairs.argmin(axis=-1))
+        np.testing.assert_allclose(distance, pairs.min(axis=-1), rtol=1e-13)
+
+    def test_training_point_is_at_distance_zero(self):
+        data = _rng(31).standard_normal((8, 3)) + 1e3
+        index, distance = nearest_neighbours(data, data)
+        np.testing.assert_array_equal(index, np.arange(8))
+        np.testing.assert_array_equal(distance, 0.0)
+
+    def test_bad_input(self):
+        with pytest.raises(ValueError, match="shape"):
+            nearest_neighbours([[1.0]], [[1.0, 2.0]])
+
+
+class TestMixture:
+    def _model(self, rng, k=3, d=2):
+        covs = np.stack([_covariance(d, rng) for _ in range(k)])
+        weights = rng.uniform(0.2, 1, k)
+        return GaussianMixtureDenoiser(rng.normal(0, 2, (k, d)), covs, weights / weights.sum())
+
+    def test_one_component_is_the_affine_denoiser(self):
+        rng = _rng(40)
+        mean, cov, x = rng.standard_normal(3), _covariance(3, rng), rng.standard_normal((5, 3))
+        mixture = GaussianMixtureDenoiser([mean], [cov], [1.0])
+        affine = AffineDenoiser.from_moments(mean, cov)
+        for sigma in (0.0, 0.3, 8.0):
+            got = mixture.denoise(x, sigma)
+            np.testing.assert_allclose(got, affine.denoise(x, sigma), atol=1e-13)
+
+    def test_point_components_are_the_empirical_denoiser(self):
+        rng = _rng(41)
+        data, x = rng.standard_normal((7, 3)), rng.standard_normal((5, 3))
+        mixture = GaussianMixtureDenoiser(data, np.zeros((7, 3, 3)), np.full(7, 1 / 7))
+        empirical = EmpiricalDenoiser(data)
+        for sigma in (1e-3, 0.4, 5.0):
+            got = mixture.denoise(x, sigma)
+            np.testing.assert_allclose(got, empirical.denoise(x, sigma), atol=1e-9)
+        with pytest.raises(ValueError, match="singular"):
+            mixture.denoise(x, 0.0)
+
+    def test_responsibilities_against_scipy(self):
+        rng = _rng(42)
+        model, x, sigma = self._model(rng), rng.standard_normal((6, 2)), 0.5
+        parts = np.stack(
+            [
+                w * multivariate_normal(m, c + sigma**2 * np.eye(2)).pdf(x)
+                for w, m, c in zip(model.weights, model.means, model.covs, strict=True)
+            ],
+            axis=-1,
+        )
+        got = model.responsibilities(x, sigma)
+        np.testing.assert_allclose(got, parts / parts.sum(axis=-1, keepdims=True), rtol=1e-10)
+
+    def test_denoise_follows_the_score(self):
+        rng = _rng(43)
+        model, x, sigma, step = self._model(rng), rng.standard_normal((4, 2)), 0.8, 1e-5
+
+        def log_density(points):
+            parts = [
+                w * multivariate_normal(m, c + sigma**2 * np.eye(2)).pdf(points)
+                for w, m, c in zip(model.weights, model.means, model.covs, strict=True)
+            ]
+            return np.log(sum(parts))
+
+        score = np.stack(
+            [(log_density(x + e) - log_density(x - e)) / (2 * step) for e in step * np.eye(2)],
+            axis=-1,
+        )
+        np.testing.assert_allclose(model.denoise(x, sigma), x + sigma**2 * score, atol=1e-7)
+
+    def test_far_away_stays_finite(self):
+        model = self._model(_rng(44))
+        far = model.denoise([[1e150, -1e150], [1e6, 1e6]], 0.1)
+        assert np.all(np.isfinite(far))
+        np.testing.assert_allclose(model.responsibilities([1e6, 1e6], 0.1).sum(), 1.0)
+
+    def test_moments_and_shapes(self):
+        rng = _rng(45)
+        model = self._model(rng)
+        drawn = model.sample(200_000, rng)
+        error = np.sqrt(np.diag(model.covariance) / len(drawn))
+        assert np.all(np.abs(drawn.mean(axis=0) - model.mean) < 4 * error)
+        away = drawn - model.mean
+        products = away[:, :, None] * away[:, None, :]
+        error = products.std(axis=0) / np.sqrt(len(drawn))
+        assert np.all(np.abs(products.mean(axis=0) - model.covariance) < 4 * error)
+        x, sigma = rng.standard_normal((2, 3, 2)), rng.uniform(0.1, 1, (2, 3))
+        got = model.denoise(x, sigma)
+        np.testing.assert_allclose(got[1, 2], model.denoise(x[1, 2], sigma[1, 2]))
+
+    @pytest.mark.parametrize(
+        ("covs", "weights", "message"),
+        [
+            ([[[1.0]]], [0.5, 0.5], "shapes"),
+            ([[[1.0]], [[1.0]]], [0.5, 0.6], "sum to 1"),
+            ([[[1.0]], [[-1.0]]], [0.5, 0.5], "negative"),
+            ([[[1.0]], [[1.0]]], [1.0, 0.0], "positive"),
+        ],
+    )
+    def test_bad_input(self, covs, weights, message):
+        with pytest.raises(ValueError, match=message):
+            GaussianMixtureDenoiser([[0.0], [1.0]], covs, weights)
