@@ -1,0 +1,211 @@
+"""Every gate turns red on its fixture, for the stated reason, and is green on a good chapter."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from book._tools import chapter, checks, notebooks
+
+ROOT = Path(__file__).resolve().parents[1]
+BADGE = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    "(https://colab.research.google.com/github/solvable-diffusion/solvable-diffusion"
+    "/blob/main/book/09_try.ipynb)"
+)
+FIGURE = (
+    'mystnb={"image": {"alt": "A line that rises from zero to two"}, '
+    '"figure": {"caption": "Rise.", "name": "fig-a"}}'
+)
+TEXT = f"""# %% [markdown]
+# # Chapter 9. Try
+#
+# {BADGE}
+#
+# $$
+# (x+1)^2 = x^2 + 2x + 1 \\tag{{9.1}}
+# $$
+#
+# See [(9.1)](#eq-9.1).
+
+# %% id="check-9-1"
+import sympy
+
+from lindiff.verify import check_symbolic
+
+x = sympy.Symbol("x")
+check_symbolic("9.1", (x + 1) ** 2, x**2 + 2 * x + 1)
+
+# %% id="fig-a" {FIGURE}
+import matplotlib.pyplot as plt
+
+fig, ax = plt.subplots(figsize=(2, 2))
+ax.plot([0, 1, 2])
+plt.show()
+"""
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book")
+    (folder / ".text").mkdir()
+    (folder / ".text" / "09_try.py").write_text(TEXT)
+    path = folder / "09_try.ipynb"
+    chapter.run(path)
+    return path
+
+
+@pytest.fixture
+def altered(good, tmp_path):
+    """Write a changed copy of the good chapter; `change` gets its cells by id."""
+
+    def write(change):
+        notebook = json.loads(good.read_text())
+        change(notebook, {cell["id"]: cell for cell in notebook["cells"]})
+        path = tmp_path / "09_try.ipynb"
+        path.write_text(notebooks.dumps(notebook))
+        return path
+
+    return write
+
+
+def nbval(path):
+    options = ["--nbval", "--nbval-current-env", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *options]
+    command += [f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "conftest", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def found(path):
+    return "\n".join(checks.problems([path]))
+
+
+def test_good_chapter_is_green(good):
+    assert found(good) == ""
+    done = nbval(good)
+    assert done.returncode == 0, done.stdout
+
+
+def test_rerun_is_byte_identical(good):
+    before = good.read_bytes()
+    chapter.run(good)
+    assert good.read_bytes() == before
+
+
+def test_altered_output(altered):
+    def change(_, cells):
+        stream = cells["check-9-1"]["outputs"][0]
+        stream["text"] = "".join(stream["text"]).replace("5 points", "6 points")
+
+    done = nbval(altered(change))
+    assert done.returncode == 1 and "6 points" in done.stdout
+
+
+def test_swapped_figure(altered):
+    picture = io.BytesIO()
+
+    def change(_, cells):
+        data = cells["fig-a"]["outputs"][0]["data"]
+        with Image.open(io.BytesIO(base64.b64decode("".join(data["image/png"])))) as old:
+            Image.new("RGB", old.size, "black").save(picture, format="png")
+        data["image/png"] = base64.b64encode(picture.getvalue()).decode()
+
+    done = nbval(altered(change))
+    assert done.returncode == 1 and "the stored figure differs" in done.stdout
+
+
+def test_flipped_sign_fails_in_nbval(altered):
+    def change(_, cells):
+        cell = cells["check-9-1"]
+        cell["source"] = "".join(cell["source"]).replace("+ 2 * x", "- 2 * x")
+
+    done = nbval(altered(change))
+    assert done.returncode == 1 and "CheckError" in done.stdout and "(9.1) fails" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("+ 2 * x", "- 2 * x", "(9.1) fails"),
+        ("x = sympy", "raise RuntimeError('staged')\nx = sympy", "staged"),
+        ("x = sympy", "import sys; print('noise', file=sys.stderr)\nx = sympy", "stderr"),
+    ],
+)
+def test_run_refuses(tmp_path, old, new, reason):
+    (tmp_path / ".text").mkdir()
+    (tmp_path / ".text" / "09_try.py").write_text(TEXT.replace(old, new))
+    with pytest.raises(notebooks.ChapterError, match="nothing was written") as error:
+        chapter.run(tmp_path / "09_try.ipynb")
+    assert reason in str(error.value)
+    assert not (tmp_path / "09_try.ipynb").exists()
+
+
+def strip_counts(_, cells):
+    cells["check-9-1"]["execution_count"] = None
+
+
+def change_code(_, cells):
+    cells["check-9-1"]["source"] += "\n# changed"
+
+
+def add_error(_, cells):
+    cells["check-9-1"]["outputs"].append(
+        {"output_type": "error", "ename": "E", "evalue": "e", "traceback": []}
+    )
+
+
+def add_path(_, cells):
+    cells["check-9-1"]["outputs"][0]["text"] += "/home/someone/file\n"
+
+
+def drop_line(_, cells):
+    cells["check-9-1"]["outputs"] = []
+
+
+def drop_alt(_, cells):
+    del cells["fig-a"]["metadata"]["mystnb"]["image"]
+
+
+def markdown(old, new):
+    def change(notebook, _):
+        cell = notebook["cells"][0]
+        text = "".join(cell["source"])
+        assert old in text
+        cell["source"] = text.replace(old, new)
+
+    return change
+
+
+SECOND = "$$\n\n$$\ny \\tag{9.1}\n$$\n\nSee"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (strip_counts, "execution counts are not 1..n"),
+        (change_code, "stale"),
+        (add_error, "an error is stored"),
+        (add_path, "path or address"),
+        (drop_line, "(9.1) has 0 check lines"),
+        (drop_alt, "alt text"),
+        (markdown("#eq-9.1", "#eq-9.7"), "reference to equation (9.7)"),
+        (markdown("$$\n\nSee", SECOND), "(9.1) is tagged twice"),
+        (markdown("\\tag{9.1}", "\\tag{9.2}"), "tags are not 9.1"),
+        (markdown("See [(9.1)](#eq-9.1).", "See {eq}`9.1`."), "a MyST role"),
+        (markdown("See", ":::{note}\nSee"), "a colon fence"),
+        (markdown("See", "```{note}\n```\nSee"), "a MyST directive"),
+        (markdown("09_try.ipynb", "08_try.ipynb"), "badge"),
+        (markdown("$$\n\nSee", "$$\nSee"), "blank lines"),
+        (markdown("See", "### Exercise 9.1\n\nSee"), "no folded solution"),
+        (markdown("See", "Coming soon: see"), "unfinished text"),
+    ],
+)
+def test_check_turns_red(altered, change, reason):
+    assert reason in found(altered(change))
