@@ -21,7 +21,7 @@ FORBIDDEN = {
     r"^\s*:::": "a colon fence, which Colab prints raw; use a blockquote",
     r"\[\^\w+\]": "a footnote, which GitHub does not render; write a sentence",
     r"\\(label|eqref|newcommand|def|require)\b": "a LaTeX command that Colab or GitHub ignores",
-    r"^\\begin\{(align|equation|gather)": "a bare environment; use $$ and aligned",
+    r"^\\begin\{(align|equation|gather)\*?\}": "a bare environment; use $$ and aligned",
     r"^> \[!": "a GitHub alert, which notebooks print raw",
 }
 
