@@ -12,12 +12,12 @@ from lindiff import figures, onestep
 from matplotlib.figure import Figure
 
 PATH = Path(__file__).resolve().parents[1] / "_static" / "readme.png"
-DIMENSION = 16
+DIMENSION = 4
 SCALES = (0.1, 1.0)
 LARGEST_BYTES = 60_000
 
 
-def simulate(*, time, noise_scale, rng, n_runs=10, n_samples=4000):
+def simulate(*, time, noise_scale, rng, n_runs=10, n_samples=40_000):
     """Mean and standard error of the measured KL per dimension over independent runs."""
     model = onestep.OneStepModel(time=time, noise_scale=noise_scale, dimension=DIMENSION)
     runs = [onestep.simulate_population(model, n_samples, rng).kl for _ in range(n_runs)]
@@ -30,7 +30,7 @@ def draw(rng):
     figures.use_style()
     figure = Figure(figsize=figures.SIZE, layout="constrained")
     ax = figure.add_subplot()
-    fine, coarse = np.linspace(0.05, 2.5, 200), np.linspace(0.25, 2.4, 8)
+    fine, coarse = np.linspace(0.05, 2.1, 200), np.linspace(0.25, 2.0, 8)
     for scale, role in zip(SCALES, ("theory", "third"), strict=True):
         ratio = onestep.noise_to_signal(fine, scale, 1.0)
         line = onestep.kl_population(ratio, 1)
