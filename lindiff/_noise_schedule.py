@@ -88,16 +88,9 @@ class NoiseSchedule:
     Parameters
     ----------
     signal : array_like, shape (T,)
-        Signal factors :math:`s>0`.
+        Signal factors :math:`s>0`; kept as a read-only copy.
     noise : array_like, shape (T,)
-        Noise factors :math:`n\ge0`; :math:`\sigma=n/s` must increase strictly.
-
-    Attributes
-    ----------
-    signal, noise : ndarray, shape (T,)
-        Read-only copies of the factors.
-    sigma, alpha_bar, noise_var, beta : ndarray, shape (T,)
-        See the properties of these names.
+        Noise factors :math:`n\ge0`, likewise; :math:`\sigma=n/s` must increase strictly.
 
     Raises
     ------
@@ -178,12 +171,12 @@ class NoiseSchedule:
         return ((sigma - before) / scale) * ((sigma + before) / scale)
 
     def as_vp(self):
-        """Return the same levels with signal**2 + noise**2 = 1."""
+        r"""Return the same levels with :math:`s^2+n^2=1`."""
         scale = np.hypot(1.0, self.sigma)
         return NoiseSchedule(1.0 / scale, self.sigma / scale)
 
     def as_ve(self):
-        """Return the same levels with signal = 1."""
+        r"""Return the same levels with :math:`s=1`."""
         return NoiseSchedule(np.ones_like(self.signal), self.sigma)
 
     def subset(self, indices):

@@ -25,7 +25,7 @@ __all__ = [
 
 
 def kl_gaussian(mean_p, cov_p, mean_q, cov_q):
-    r"""Kullback-Leibler divergence KL(p || q) of two Gaussians.
+    r"""Kullback-Leibler divergence of two Gaussians, averaged over the first.
 
     .. math::
 
@@ -76,7 +76,7 @@ def kl_gaussian(mean_p, cov_p, mean_q, cov_q):
 
 
 def kl_spectral(var_p, var_q, *, shift=0.0):
-    r"""KL(p || q) of Gaussians with common eigenvectors.
+    r"""Kullback-Leibler divergence of Gaussians with common eigenvectors.
 
     .. math::
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+
 from book._tools import notebooks
 
 ROOT = Path(__file__).resolve().parents[2]

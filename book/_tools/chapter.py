@@ -44,7 +44,7 @@ def _write_view(path, notebook):
     view, base = _view_paths(path)
     text = notebooks.to_text(notebook)
     notebooks.write_whole(view, text)
-    notebooks.write_whole(base, hashlib.sha256(text.encode()).hexdigest())
+    notebooks.write_whole(base, _hash(text))
     return view
 
 
@@ -59,11 +59,18 @@ def edit(path):
     return _write_view(path, old)
 
 
-def _same(text, other):
+def _canonical(text):
     from book._tools import notebooks
 
-    views = [notebooks.to_text(notebooks.from_text(item)) for item in (text, other)]
-    return views[0] == views[1]
+    return notebooks.to_text(notebooks.from_text(text))
+
+
+def _same(text, other):
+    return _canonical(text) == _canonical(other)
+
+
+def _hash(text):
+    return hashlib.sha256(_canonical(text).encode()).hexdigest()
 
 
 def _merged(path):
@@ -81,7 +88,7 @@ def _merged(path):
     if _same(text, stored):
         return notebooks.normalise(old)
     known = base.read_text().strip() if base.exists() else None
-    hashes = [hashlib.sha256(item.encode()).hexdigest() for item in (text, stored)]
+    hashes = [_hash(item) for item in (text, stored)]
     if known not in hashes and known is not None:
         names = (f"{path.name} (notebook)", f"{view.name} (text view)")
         diff = difflib.unified_diff(stored.splitlines(), text.splitlines(), *names, lineterm="")

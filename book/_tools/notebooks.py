@@ -141,7 +141,8 @@ def to_text(notebook):
     view = nbformat.from_dict(json.loads(json.dumps(notebook)))
     view.metadata = nbformat.from_dict({"kernelspec": dict(KERNEL)})
     for cell in view.cells:
-        cell.metadata = nbformat.from_dict({"id": cell.get("id", ""), **cell.metadata})
+        ordered = json.loads(json.dumps(cell.metadata, sort_keys=True))
+        cell.metadata = nbformat.from_dict({"id": cell.get("id", ""), **ordered})
     # No version of jupytext in the view: it would change with the tool.
     text = jupytext.writes(view, fmt="py:percent")
     return re.sub(r"^#       jupytext_version: .*\n", "", text, flags=re.M)

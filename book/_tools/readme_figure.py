@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from lindiff import figures, onestep
 from matplotlib.figure import Figure
+
+from lindiff import figures, onestep
 
 PATH = Path(__file__).resolve().parents[1] / "_static" / "readme.png"
 DIMENSION = 4
