@@ -17,6 +17,8 @@ def kl_reverse(noise_to_signal, dimension):
 
     .. math:: \mathrm{KL}(p_\star\|p_G) = \frac d2\,[\Lambda-\log(1+\Lambda)]
 
+    Implements eq. (3.19).
+
     Parameters
     ----------
     noise_to_signal : array_like
@@ -45,6 +47,8 @@ def wasserstein2_squared(noise_to_signal, dimension, *, variance=1.0):
     r"""Squared Wasserstein distance of the generated and the data law.
 
     .. math:: W_2^2 = d\,\sigma^2\,(1-\sqrt\rho)^2
+
+    Implements eq. (3.20).
 
     Parameters
     ----------
@@ -82,6 +86,8 @@ def hellinger_squared(noise_to_signal, dimension):
     .. math:: H^2 = 1-\Big[\frac{\rho^{1/4}}{((1+\rho)/2)^{1/2}}\Big]^d
               = 1-\Big[1+\frac{\Lambda^2}{4(1+\Lambda)}\Big]^{-d/4}
 
+    Implements eq. (3.21).
+
     Parameters
     ----------
     noise_to_signal : array_like
@@ -112,6 +118,8 @@ def required_noise_to_signal(kl_per_dimension):
     r"""Ratio at which the KL divergence per dimension has a given value.
 
     .. math:: \Lambda(\varepsilon) = -\frac1{W_0(-e^{-1-2\varepsilon})}-1
+
+    Implements eq. (3.18).
 
     Parameters
     ----------
@@ -151,6 +159,8 @@ def required_noise_scale(kl_per_dimension, time, variance):
 
     .. math:: \lambda(\varepsilon,T)
               = \frac{\sigma^2\,\Lambda(\varepsilon)}{e^{2T}-1}
+
+    Implements eq. (3.18).
 
     Parameters
     ----------
@@ -220,6 +230,8 @@ def kl_anisotropic(eigenvalues, *, time, noise_scale):
 
     .. math:: \mathrm{KL}_\infty
               = \frac12\sum_{i=1}^d(\rho_i-1-\log\rho_i)
+
+    Implements eq. (3.22).
 
     Parameters
     ----------

@@ -38,6 +38,8 @@ def noise_to_signal(time, noise_scale, variance):
     .. math:: \Lambda = \frac{b^2}{a^2\sigma^2}
               = \frac{\lambda\,(e^{2T}-1)}{\sigma^2}
 
+    Implements eq. (3.3).
+
     Parameters
     ----------
     time : array_like
@@ -82,6 +84,8 @@ def correlation_squared(time, noise_scale, variance):
 
     .. math:: \rho = \frac{1}{1+\Lambda} = \frac{a^2\sigma^2}{a^2\sigma^2+b^2}
 
+    Implements eq. (3.4).
+
     Parameters
     ----------
     time, noise_scale, variance : array_like
@@ -110,6 +114,8 @@ def kl_population(noise_to_signal, dimension):
     .. math:: \mathrm{KL}_\infty
               = \frac d2\Big[\log(1+\Lambda)-\frac{\Lambda}{1+\Lambda}\Big]
               = \frac d2\,(\rho-1-\log\rho)
+
+    Implements eq. (3.12).
 
     Parameters
     ----------
@@ -142,6 +148,8 @@ def kl_slope(noise_to_signal, dimension):
     .. math:: \frac{\partial\,\mathrm{KL}_\infty}{\partial\Lambda}
               = \frac d2\,\frac{\Lambda}{(1+\Lambda)^2}
 
+    Implements eq. (3.13).
+
     Parameters
     ----------
     noise_to_signal : array_like
@@ -170,6 +178,8 @@ def kl_small_noise(noise_to_signal, dimension):
               d\Big(\frac{\Lambda^2}{4}-\frac{\Lambda^3}{3}\Big),
               \qquad \Lambda\to0
 
+    Implements eq. (3.14).
+
     Parameters
     ----------
     noise_to_signal : array_like
@@ -196,6 +206,8 @@ def kl_large_noise(noise_to_signal, dimension):
 
     .. math:: \mathrm{KL}_\infty \simeq \frac d2\,(\log\Lambda-1),
               \qquad \Lambda\to\infty
+
+    Implements eq. (3.15).
 
     Parameters
     ----------
