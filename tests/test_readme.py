@@ -30,7 +30,7 @@ def test_example_runs():
 
 
 def test_example_with_another_result_fails():
-    assert failures(README.replace("simulation 0.73", "simulation 0.75")) == 1
+    assert failures(README.replace("simulation 1.5", "simulation 1.6")) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
