@@ -158,6 +158,9 @@ def run_alone(chapter, manager, work, env, timeout=600):
         client.execute(cwd=str(folder), env=env)
     except CellExecutionError as error:
         return [str(error)]
+    finally:
+        if manager.has_kernel:
+            manager.shutdown_kernel(now=True)
     wrong = differences(stored, fresh)
     left = sorted(p.name for p in folder.iterdir() if p != copy)
     if left:
