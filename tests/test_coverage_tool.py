@@ -141,7 +141,7 @@ def test_write_check_and_staleness(root, capsys):
     assert main(["--root", str(root)]) == 0
     assert first == {path: path.read_bytes() for path in outputs(root)}
     capsys.readouterr()
-    edit(root, "02_second.ipynb", "(2.10) empirical", "(2.10) open")
+    edit(root, "02_second.ipynb", "(2.10) empirical", "(2.10) numeric")
     assert main(["--check", "--root", str(root)]) == 1
     errors = capsys.readouterr().err
     assert "book/coverage.md is out of date" in errors
@@ -207,6 +207,42 @@ def test_a_book_without_chapters(tmp_path):
     (tmp_path / "book" / "_tools" / "papers.toml").write_text(PAPERS)
     assert main(["--root", str(tmp_path)]) == 0
     assert "0 numbered equations." in (tmp_path / "book" / "coverage.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("(2.3) simulation", "(2.3) heuristic", r"\(2.3\) was verified and is now heuristic"),
+        ("(2.1) numeric", "(2.1) empirical", r"\(2.1\) was fully verified and is now measured"),
+        ("uses (1.2)", "uses (1.2) (1.3)", r"\(2.1\) was fully verified and is now verified"),
+    ],
+)
+def test_a_weaker_status_needs_a_reason(root, old, new, message, capsys):
+    assert main(["--root", str(root)]) == 0
+    page = (root / "book" / "coverage.md").read_text()
+    edit(root, "02_second.ipynb", old, new)
+    for arguments in (["--root", str(root)], ["--check", "--root", str(root)]):
+        capsys.readouterr()
+        assert main(arguments) == 1
+        assert re.search(message, capsys.readouterr().err)
+        assert (root / "book" / "coverage.md").read_text() == page
+    tag = re.search(r"\d\.\d", message)[0]
+    released = f"# Changelog\n\n## Unreleased\n\n## 1.0\n\n- ({tag}) is weaker.\n"
+    (root / "CHANGELOG.md").write_text(released)
+    assert main(["--root", str(root)]) == 1
+    (root / "CHANGELOG.md").write_text(
+        f"# Changelog\n\n## Unreleased\n\n- ({tag}) rests on a heuristic, as found by a reader.\n"
+        "\n## 1.0\n"
+    )
+    assert main(["--root", str(root)]) == 0
+
+
+def test_an_equation_that_disappears_needs_a_reason(root, capsys):
+    assert main(["--root", str(root)]) == 0
+    edit(root, "02_second.ipynb", "(2.10) empirical", "2.10 empirical")
+    edit(root, "02_second.ipynb", "tag{2.10}", "quad")
+    assert main(["--root", str(root)]) == 1
+    assert "(2.10) was measured and is gone" in capsys.readouterr().err
 
 
 def test_papers_list_is_well_formed():

@@ -209,3 +209,23 @@ SECOND = "$$\n\n$$\ny \\tag{9.1}\n$$\n\nSee"
 )
 def test_check_turns_red(altered, change, reason):
     assert reason in found(altered(change))
+
+
+def test_renumber_follows_tags_in_book_and_package(good, tmp_path):
+    book = tmp_path / "book"
+    book.mkdir()
+    (tmp_path / "lindiff").mkdir()
+    law = tmp_path / "lindiff" / "law.py"
+    law.write_text(
+        'def f():\n    """Implements eq. (9.4),\n    (2.1). The number (9.4) is left."""\n'
+    )
+    (book / "coverage.md").write_text("| [(9.4)](#eq-9.4) | Try | symbolic | fully verified |\n")
+    path = book / "09_try.ipynb"
+    path.write_text(good.read_text().replace("9.1", "9.4"))
+    assert chapter.renumber([path]) == {"9.4": "9.1"}
+    text = path.read_text()
+    assert "\\tag{9.1}" in text and "[(9.1)](#eq-9.1)" in text
+    assert 'check_symbolic(\\"9.1\\"' in text
+    assert "[(9.1)](#eq-9.1)" in (book / "coverage.md").read_text()
+    assert law.read_text().count("(9.1)") == 1
+    assert "(9.1),\n    (2.1). The number (9.4) is left." in law.read_text()

@@ -1,5 +1,6 @@
 """The notation table names things that exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,38 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def rows(text):
     """Return the code names of the table."""
-    return re.findall(r"^\|[^|]+\|[^|]+\| `(\w+)` \|", text, re.M)
+    return re.findall(r"^\|[^|]+\|[^|]+\| `(\w+)` \| \[\([\d.]+\)\]", text, re.M)
+
+
+def first_equations(text):
+    """Return (symbols, tag) of each row of the table."""
+    row = r"^\|([^|]+)\|[^|]+\| `\w+` \| \[\(([\d.]+)\)\]\(#eq-([\d.]+)\)"
+    found = re.findall(row, text, re.M)
+    assert all(shown == target for _, shown, target in found)
+    return [(re.findall(r"\$([^$]+)\$", symbols), tag) for symbols, tag, _ in found]
+
+
+def formulas():
+    """Return {tag: formula} of all chapters."""
+    found = {}
+    for path in sorted((ROOT / "book").glob("[0-9][0-9]_*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                for body in re.findall(r"\$\$(.*?)\$\$", "".join(cell["source"]), re.S):
+                    found.update((tag, body) for tag in re.findall(r"\\tag\{([\d.]+)\}", body))
+    return found
+
+
+def without(symbols, formula):
+    """Return the symbols that do not stand in the formula, their index t or nu aside."""
+    bare = {s: re.sub(r"_(t|\\nu|\\theta)$|\^2$|\(x\)$", "", s) for s in symbols}
+    return [symbol for symbol, core in bare.items() if not _has(core, formula)]
+
+
+def _has(core, formula):
+    """A letter must not be part of a command; a command must not go on."""
+    before, after = ("", r"(?![A-Za-z])") if core.startswith("\\") else (r"(?<![\\A-Za-z])", "")
+    return re.search(before + re.escape(core) + after, formula) is not None
 
 
 def missing(names, sources):
@@ -22,3 +54,17 @@ def test_code_names_exist():
     assert len(names) > 15
     assert missing(names, sources) == []
     assert missing(["no_such_symbol"], sources) == ["no_such_symbol"]
+
+
+def test_symbols_stand_in_their_first_equation():
+    known = formulas()
+    table = first_equations((ROOT / "book" / "notation.md").read_text(encoding="utf-8"))
+    assert len(table) > 15
+    wrong = [
+        (symbols, tag)
+        for symbols, tag in table
+        if tag not in known or len(without(symbols, known[tag])) == len(symbols)
+    ]
+    assert wrong == []
+    assert without([r"\kappa", "d"], r"\frac d2 \kappa_1") == []
+    assert without([r"\kappa", "N"], r"\frac d2 \bar N") == [r"\kappa"]

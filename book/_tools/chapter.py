@@ -4,7 +4,7 @@ python -m book._tools.chapter edit 03        write the text view book/.text/03_*
 python -m book._tools.chapter run 03 [04]    merge the view, execute, normalise, stamp
 python -m book._tools.chapter check [FILE]   report everything that is wrong, change nothing
 python -m book._tools.chapter text FILE      print a notebook as text (for git diff)
-python -m book._tools.chapter renumber 03    number the tags consecutively, in all chapters
+python -m book._tools.chapter renumber 03    number the tags consecutively, follow them everywhere
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 TAG = re.compile(r"\\tag\{(\d+\.\d+)\}")
+_IMPLEMENTS = re.compile(r"Implements eqs?\.\s+(?:\(\d+\.\d+\)(?:,\s+| and )?)+")
 
 
 def plain_text(path):
@@ -112,7 +113,7 @@ def run(path):
 
 
 def renumber(paths):
-    """Number the tags of the given chapters in order and follow them in all chapters."""
+    """Number the tags of the given chapters in order and follow them in book and package."""
     from book._tools import notebooks
 
     new = {}
@@ -126,7 +127,20 @@ def renumber(paths):
         for cell in notebook["cells"]:
             cell["source"] = _follow(notebooks.source(cell), new)
         notebooks.write_whole(path, notebooks.dumps(notebook))
+    root = paths[0].parent.parent
+    page = root / "book" / "coverage.md"
+    if page.exists():
+        notebooks.write_whole(page, _follow(page.read_text(encoding="utf-8"), new))
+    for path in sorted((root / "lindiff").rglob("*.py")):
+        old = path.read_text(encoding="utf-8")
+        text = _IMPLEMENTS.sub(lambda found: _in_brackets(found[0], new), old)
+        if text != old:
+            notebooks.write_whole(path, text)
     return new
+
+
+def _in_brackets(text, new):
+    return re.sub(r"\((\d+\.\d+)\)", lambda found: f"({new.get(found[1], found[1])})", text)
 
 
 def _follow(text, new):

@@ -2,6 +2,7 @@
 
 Usage: ``python -m book._tools.coverage [--check]``. Without an option the page, the bar
 and the graph are written; with ``--check`` they are compared with the committed ones.
+Nothing is written where a status became weaker without a reason in the changelog.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from book._tools import weaker
 from book._tools.coverage_page import render_bar, render_page
 from book._tools.graph import render_graph
 from lindiff._report import TAG, Line, parse_line
@@ -142,8 +144,12 @@ def outputs(root):
     """Return {path: text} of everything that this tool writes."""
     equations, papers = collect(root)
     book = root / "book"
+    page, changelog = book / "coverage.md", root / "CHANGELOG.md"
+    weakened = weaker.problems(_text(page), equations, _text(changelog))
+    if weakened:
+        raise CoverageError("\n".join(weakened))
     return {
-        book / "coverage.md": render_page(equations, papers),
+        page: render_page(equations, papers),
         book / "_generated" / "coverage_bar.md": render_bar(equations),
         book / "_static" / "dependencies.svg": render_graph(equations),
     }
@@ -169,6 +175,10 @@ def main(arguments=None):
             path.write_text(written[path], encoding="utf-8", newline="\n")
             print(f"wrote {name}")
     return 1 if options.check and stale else 0
+
+
+def _text(path):
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _order(tag):

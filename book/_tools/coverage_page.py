@@ -16,7 +16,7 @@ LOOK = {
 MEANING = {
     "fully verified": "verified, and so is everything that it rests on (or it is a definition)",
     "verified": "verified, but resting on an equation that is not",
-    "measured": "measured on trained networks",
+    "measured": "measured, on data or on a trained model",
     "definition": "a definition",
     "cited": "taken from the literature",
     "heuristic": "a heuristic argument",
@@ -112,7 +112,7 @@ def _summary(equations):
         for status, text in (
             ("verified", "verified by computation"),
             ("definition", "definition|definitions"),
-            ("measured", "measured on trained networks"),
+            ("measured", "measured"),
             ("cited", "cited"),
             ("heuristic", "heuristic"),
             ("open", "open"),
