@@ -80,6 +80,13 @@ def test_build_turns_red(tmp_path, old, new, reason):
         ("$x^2$", '<a href="#nowhere">x</a>', "dead anchor"),
         ("$x^2$", '<a href="missing.html">x</a>', "dead link"),
         ("$x^2$", "{eq}\\`1.1\\`", "raw markup"),
+        ("$x^2$", '<div style="width: 900px">x</div>', "px too wide"),
+        (
+            "See",
+            "<style>div.math {display: flex; flex-direction: row-reverse}</style>"
+            "\n\n$$\nx=" + "+".join(f"y_{{{n}}}" for n in range(40)) + " \\tag{1.2}\n$$\n\nSee",
+            "on a phone",
+        ),
     ],
 )
 def test_lint_turns_red(tmp_path, program, old, new, reason):

@@ -3,7 +3,7 @@
 python -m book._tools.sitelint _build/html
 
 A page fails if a formula is not typeset or typesets to an error, if it asks another host for
-anything, if raw markup is visible, or if one of its links leads nowhere.
+anything, if raw markup is visible, if one of its links leads nowhere, or if a phone cuts it off.
 """
 
 import json
@@ -19,6 +19,8 @@ from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from book._tools import phone
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -86,6 +88,17 @@ class _Handler(SimpleHTTPRequestHandler):
     def end_headers(self):
         self.send_header("Content-Security-Policy-Report-Only", POLICY)
         super().end_headers()
+
+    def do_GET(self):
+        if not self.path.startswith(phone.PREFIX):
+            super().do_GET()
+            return
+        body = phone.frame("/" + self.path.removeprefix(phone.PREFIX)).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -157,11 +170,14 @@ def problems(folder, program):
     base = f"http://127.0.0.1:{server.server_port}/"
     with ThreadPoolExecutor(2) as pool:
         shown = dict(zip(names, pool.map(lambda n: _dump(program, base + n), names), strict=True))
+        narrow = pool.map(lambda n: _dump(program, base + phone.PREFIX[1:] + n), names)
+        small = dict(zip(names, narrow, strict=True))
     server.shutdown()
     found = [f"{urlsplit(p or '').path[1:]}: asks another host: {u}" for p, u in server.foreign]
     for name in names:
         found += _formulas(name, (root / name).read_text(encoding="utf-8"), shown[name])
         found += _markup(name, shown[name])
+        found += phone.problems(name, small[name])
         found += _links(root, name, pages)
     return list(dict.fromkeys(found)), len(names)
 
