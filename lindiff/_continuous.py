@@ -191,7 +191,7 @@ def ddim_variance(eigenvalues, alpha_bar_end):
 
     Notes
     -----
-    Merger and Goldt 2025, MG-C.9.
+    The last row of `continuous_moments` at r = 0. Merger and Goldt 2025, MG-C.9.
 
     Examples
     --------

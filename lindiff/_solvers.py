@@ -63,6 +63,8 @@ def levels(schedule):
     sigma = np.asarray(schedule.sigma, dtype=np.float64)
     if sigma[0] <= 0:
         raise ValueError("`schedule` must start above noise 0; drop its clean level")
+    if sigma[0] < 1e-150 or sigma[-1] > 1e150:
+        raise ValueError("`schedule` must keep sigma between 1e-150 and 1e150; drop other levels")
     return sigma
 
 

@@ -1,6 +1,9 @@
 import mpmath
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from lindiff import schedules
 from lindiff.denoisers import (
@@ -166,6 +169,15 @@ def test_many_modes_agree_with_few(method):
     np.testing.assert_array_equal(shuffled[1], many[1].ravel()[order])
 
 
+def test_eigenvalues_on_the_nodes_of_the_interpolation():
+    nodes = np.cos(np.pi * (np.arange(24) + 0.5) / 24)
+    eigenvalues = np.concatenate([[1.0], np.exp(1.0 + nodes), np.linspace(1.0, 7.0, 50)])
+    schedule = _short(20)
+    many = mode_moments(eigenvalues, schedule, eta=0.5)
+    few = mode_moments(eigenvalues[:25], schedule, eta=0.5)
+    np.testing.assert_allclose([part[:25] for part in many], few, rtol=1e-13)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=_name)
 @pytest.mark.parametrize("start", ["normal", "matched"])
 def test_trajectory_is_the_textbook_recursion(method, start):
@@ -191,6 +203,30 @@ def test_trajectory_is_the_textbook_recursion(method, start):
             np.testing.assert_allclose(variances[t - 1], v, rtol=1e-9, atol=1e-14)
     ends = mode_moments(lam, schedule, start=start, **method)
     np.testing.assert_allclose(ends, [means[0], variances[0]], rtol=1e-13)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    eigenvalues=arrays(
+        st.sampled_from([np.float64, np.float32, np.int64]),
+        array_shapes(min_dims=1, max_dims=3, max_side=6),
+        elements=st.integers(0, 1000),
+    ),
+    n_steps=st.integers(1, 40),
+    method=st.sampled_from(METHODS),
+    start=st.sampled_from(["normal", "matched"]),
+)
+def test_any_shape_and_type(eigenvalues, n_steps, method, start):
+    schedule = schedules.karras(n_steps, 0.01, 30.0)
+    factor, variances = mode_moments(eigenvalues, schedule, start=start, **method)
+    assert factor.shape == variances.shape == eigenvalues.shape
+    assert factor.dtype == variances.dtype == np.float64
+    assert np.all((factor >= 0) & (factor <= 1 + 1e-14)) and np.all(variances >= 0)
+    # A mode knows nothing of the others: equal eigenvalues, equal laws.
+    values, inverse = np.unique(eigenvalues, return_inverse=True)
+    alone = mode_moments(values, schedule, start=start, **method)
+    for got, want in zip((factor, variances), alone, strict=True):
+        np.testing.assert_allclose(got.ravel(), want[inverse.ravel()], rtol=1e-12)
 
 
 def test_floor_of_the_last_injected_noise():
@@ -421,6 +457,8 @@ class Plain:
         ({"denoiser": Plain(lambda x: x[0]), "dim": 3}, ValueError, "shape"),
         ({"denoiser": Plain(lambda x: x * np.nan), "dim": 3}, ValueError, "finite"),
         ({"schedule": NoiseSchedule([1.0, 1.0], [0.0, 1.0])}, ValueError, "clean"),
+        ({"schedule": NoiseSchedule([1.0, 1.0], [1e-160, 1.0])}, ValueError, "1e-150"),
+        ({"schedule": NoiseSchedule([1.0, 1.0], [1.0, 1e160])}, ValueError, "1e150"),
     ],
 )
 def test_bad_arguments_of_sample(change, error, message):
