@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 from lindiff import _check
 from lindiff._empirical import points_and_levels
+from lindiff._fit import moments_of_data, spectrum_of_covariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +109,7 @@ class AffineDenoiser:
         array([2.])
         """
         mean = _check.as_array("mean", mean, ndim=1)
-        cov = _check.as_covariance("cov", cov)
-        if cov.shape[0] != mean.size:
-            raise ValueError(f"`cov` must have shape {(mean.size, mean.size)}, got {cov.shape}")
-        values, vectors = np.linalg.eigh(cov)
-        if values[0] < -1e-12 * max(mean.size * values[-1], 0.0):
-            raise ValueError("`cov` has a negative eigenvalue; a covariance must not")
-        return cls(mean, np.clip(values[::-1], 0.0, None), vectors[:, ::-1], floor, ridge)
+        return cls(mean, *spectrum_of_covariance(cov, mean.size), floor, ridge)
 
     @classmethod
     def from_data(cls, data, *, floor=0.0, ridge=0.0):
@@ -140,19 +134,7 @@ class AffineDenoiser:
         >>> AffineDenoiser.from_data([[0.0, 1.0], [2.0, 1.0]]).eigenvalues
         array([1.])
         """
-        data = _check.as_array("data", data, ndim=2)
-        if 0 in data.shape:
-            raise ValueError(f"`data` is empty, shape {data.shape}; pass (N, d) with N, d >= 1")
-        n, d = data.shape
-        mean = data.mean(axis=0)
-        centred = data - mean
-        size = np.linalg.norm(data)
-        if n > d:
-            (triangle,) = scipy.linalg.qr(centred, mode="r", overwrite_a=True)
-            centred = triangle[:d]
-        _, singular, rows = np.linalg.svd(centred, full_matrices=False)
-        kept = singular > max(n, d) * np.finfo(float).eps * size
-        return cls(mean, singular[kept] ** 2 / n, rows[kept].T, floor, ridge)
+        return cls(*moments_of_data(data), floor, ridge)
 
     @property
     def dimension(self):

@@ -51,7 +51,7 @@ class EmpiricalDenoiser:
         if isinstance(data, np.memmap):
             object.__setattr__(self, "_centre", _mean_of_blocks(data))
             return
-        data = _training_set(data).copy()
+        data = training_set(data).copy()
         data.setflags(write=False)
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "_centre", data.mean(axis=0))
@@ -125,7 +125,7 @@ def stream_denoise(blocks, x, sigma):
     >>> stream_denoise(([[float(i)]] for i in range(3)), [[0.9]], 0.01)
     array([[1.]])
     """
-    blocks = (_training_set(block, "blocks") for block in blocks)
+    blocks = (training_set(block, "blocks") for block in blocks)
     first = next(blocks, None)
     if first is None:
         raise ValueError("`blocks` is empty; pass at least one block of training points")
@@ -189,6 +189,7 @@ def nearest_neighbours(x, data):
     ----------
     x : array_like, shape (..., d)
     data : array_like, shape (N, d)
+        A ``numpy.memmap`` is read block by block.
 
     Returns
     -------
@@ -208,15 +209,16 @@ def nearest_neighbours(x, data):
     >>> int(index[0]), round(float(distance[0]), 3)
     (1, 0.1)
     """
-    data = _training_set(data)
-    x, _ = points_and_levels(x, 0.0, data.shape[1])
-    centre = data.mean(axis=0)
+    if not isinstance(data, np.memmap):
+        data = training_set(data)
+    centre = _mean_of_blocks(data)
+    x, _ = points_and_levels(x, 0.0, centre.size)
     flat = x.reshape(-1, data.shape[1])
     index = np.zeros(len(flat), dtype=np.intp)
     for part in (slice(i, i + _QUERIES) for i in range(0, len(flat), _QUERIES)):
         best = np.full(len(flat[part]), -np.inf)
-        for start in range(0, len(data), _BLOCK):
-            block = data[start : start + _BLOCK] - centre
+        for start, block in zip(itertools.count(0, _BLOCK), _blocks(data), strict=False):
+            block = block - centre
             score = (flat[part] - centre) @ block.T - 0.5 * np.einsum("ij,ij->i", block, block)
             top = score.argmax(axis=1)
             value = score[np.arange(len(top)), top]
@@ -243,7 +245,8 @@ def points_and_levels(x, sigma, dimension, *, name="sigma"):
     return x, np.broadcast_to(sigma, shape)
 
 
-def _training_set(data, name="data"):
+def training_set(data, name="data"):
+    """Return checked points of shape (N, d)."""
     data = _check.as_array(name, data, ndim=2)
     if 0 in data.shape:
         raise ValueError(f"`{name}` is empty, shape {data.shape}; pass (N, d) with N, d >= 1")

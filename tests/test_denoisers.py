@@ -135,6 +135,9 @@ class TestAffine:
             want = floor.denoise(x, sigma)
             np.testing.assert_allclose(ridge.denoise(x, sigma), want, rtol=1e-12, atol=1e-14)
             np.testing.assert_allclose(both.denoise(x, sigma), want, rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(ridge.noise_gains(1.0)[0], 0.0)
+        with pytest.raises(ValueError, match="below 1"):
+            AffineDenoiser.from_data(data).noise_gains(1.0)
         np.testing.assert_allclose(ridge.penalty([0.0, 3.0]), 0.3)
         np.testing.assert_allclose(AffineDenoiser.from_data(data, ridge=0.1).penalty(3.0), 1.0)
 
@@ -377,6 +380,9 @@ class TestEmpirical:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < data.nbytes / 10
+        index, distance = nearest_neighbours(x, stored)
+        np.testing.assert_array_equal(index, nearest_neighbours(x, data)[0])
+        np.testing.assert_allclose(distance, np.linalg.norm(x - data[index], axis=1), rtol=1e-6)
         assert denoiser.dimension == 30
         np.testing.assert_allclose(got, EmpiricalDenoiser(data).denoise(x, 2.0), rtol=1e-12)
         stored[-1, 0] = np.nan
