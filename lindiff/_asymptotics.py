@@ -260,8 +260,9 @@ def gap_small_noise(eigenvalues, n_samples, alpha_bar, *, multiplicities=None):
 
     Notes
     -----
-    The ratio to `gap` tends to 1 as :math:`\bar\alpha\to1`. Isotropic:
-    :math:`(d-N)/\sigma^2` for unit eigenvalues. Merger and Goldt 2025, MG-X7.
+    Off by a relative :math:`O(\sigma^4)` from `gap`; with :math:`1-\bar\alpha` for
+    :math:`\sigma^2` it would be of first order. For unit eigenvalues it is
+    :math:`(d-N)/\sigma^2`. Merger and Goldt 2025, MG-X7.
 
     Examples
     --------

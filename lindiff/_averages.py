@@ -285,7 +285,8 @@ def kl(
     -------
     float or numpy.ndarray
         Total over dimensions in nats, of the shape to which `n_samples` and `floor` broadcast.
-        Infinite if an eigenvalue is 0, or without a floor if N <= d.
+        Infinite if an eigenvalue is 0 and the floor is not, and without a floor if N is not
+        above the rank.
 
     Raises
     ------

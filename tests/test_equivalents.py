@@ -152,10 +152,10 @@ def test_losses_against_simulation(n, level, floor):
     for name, values in simulated_losses(covariance, other, level, floor).items():
         mean, error = controlled(values, covariance, n)
         theory = LOSSES[name](SPECTRUM, n, level, floor=floor, one_loop=True)
-        assert abs(theory - mean) < 4 * error + 1e-3 * abs(mean), name
-        # The leading order alone is off by the finite-size term and no more.
+        assert abs(theory - mean) < 4 * error, name
+        # The leading order alone misses the finite-size term and no more.
         leading = LOSSES[name](SPECTRUM, n, level, floor=floor)
-        assert abs(leading - mean) < 0.15 * abs(mean) + 4 * error, name
+        assert 10 * error < abs(leading - mean) < 0.1 * abs(mean), name
 
 
 @pytest.mark.parametrize("n", [18, 36, 90])
@@ -184,14 +184,14 @@ def test_traces_and_divergence_against_simulation(n):
     ]
     for i, (values, theory) in enumerate(cases):
         mean, error = controlled(values, covariance, n)
-        assert abs(theory - mean) < 4 * error + 1e-3 * abs(mean), i
+        assert abs(theory - mean) < 4 * error, i
     elements = eq.resolvent_squared_elements(SPECTRUM, n, z, one_loop=True)
     for row, column in [(0, 0), (0, 1), (5, 20), (35, 35)]:
         mean, error = controlled(inverse[:, row, column] ** 2, covariance, n)
-        assert abs(elements[row, column] - mean) < 4 * error + 4e-3 * mean
+        assert abs(elements[row, column] - mean) < 4 * error
     variance = log_det.var(ddof=1)
     spread = 4 * variance * np.sqrt(2 / 4000)
-    assert abs(eq.log_det_variance(SPECTRUM, n, z) - variance) < spread + 0.02 * variance
+    assert abs(eq.log_det_variance(SPECTRUM, n, z) - variance) < spread
 
 
 def test_finite_size_correction_explains_what_the_leading_order_misses():
@@ -215,7 +215,8 @@ def test_mean_of_the_data_costs_what_is_said():
     )
     extra = eq.kl(SPECTRUM, n, floor=z, estimated_mean=True) - eq.kl(SPECTRUM, n, floor=z)
     error = 0.5 * shift.std() / np.sqrt(4000)
-    assert abs(0.5 * shift.mean() - extra) < 4 * error + 0.04 * extra
+    # Leading order of a term of order one, with N - 1 degrees of freedom read as N.
+    assert abs(0.5 * shift.mean() - extra) < 4 * error + 0.03 * extra
 
 
 # Fifty digits: the textbook forms, which cancel, and derivatives of the free energy.
