@@ -6,7 +6,7 @@ from math import isqrt
 import numpy as np
 
 from lindiff import _check
-from lindiff._loss_modes import check_modes
+from lindiff._loss_modes import check_modes, levels
 from lindiff._training import Level, descent, rate, start_of
 
 
@@ -79,7 +79,7 @@ def learning_curve(modes, n_steps, alpha_bar, *, learning_rate, floor=0.0, start
     n_steps = _check.positive_int("n_steps", n_steps)
     eta = rate(learning_rate)
     start = start_of(start, modes.eigenvalues.size)
-    level = Level.build(modes.eigenvalues, alpha_bar, floor)
+    level = Level.build(modes.eigenvalues, *levels(modes.eigenvalues, alpha_bar, floor))
     if level.curvature.ndim != 1:
         raise ValueError("`alpha_bar` and `floor` must be single numbers; loop over them")
     if eta is None or 2.0 * eta * level.curvature.max() > 1.0:

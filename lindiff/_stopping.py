@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from lindiff._loss_modes import check_modes
+from lindiff._loss_modes import check_modes, levels
 from lindiff._training import Level, flow, start_of
 
 _GRID = 256
 _HALVINGS = 60
-_BLOCK = 1 << 21
 
 
 def best_mode_times(modes, alpha_bar, *, floor=0.0, start=0.0):
@@ -50,7 +49,7 @@ def best_mode_times(modes, alpha_bar, *, floor=0.0, start=0.0):
     array([   inf, 0.6931])
     """
     start = start_of(start, check_modes(modes).eigenvalues.size)
-    level = Level.build(modes.eigenvalues, alpha_bar, floor)
+    level = Level.build(modes.eigenvalues, *levels(modes.eigenvalues, alpha_bar, floor))
     way = start - level.optimum
     wanted = _overshoot(level, modes)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -93,37 +92,28 @@ def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):
     >>> from lindiff.losses import LossModes
     >>> time, loss = best_time(LossModes([1.0, 0.0], [1.0, 1.0]), 0.5)
     >>> round(time, 4), round(loss, 4)
-    (0.8959, 1.1403)
+    (0.791, 1.0255)
     """
     start = start_of(start, check_modes(modes).eigenvalues.size)
-    level = Level.build(modes.eigenvalues, alpha_bar, floor)
-    shape = level.curvature.shape[:-1]
-    signal, noise = (
-        np.broadcast_to(part, (*shape, 1)).reshape(-1, 1) for part in (level.signal, level.noise)
-    )
-    rest = (
-        part.reshape(-1, modes.eigenvalues.size)
-        for part in (level.curvature, level.optimum, level.misfit)
-    )
-    level = Level(signal, noise, *rest)
+    ratio, floor = levels(modes.eigenvalues, alpha_bar, floor)
+    level = Level.build(modes.eigenvalues, ratio.ravel(), floor.ravel())
     times, values = _search(modes, level, start)
-    if not shape:
+    if not ratio.shape:
         return float(times[0]), float(values[0])
-    return times.reshape(shape), values.reshape(shape)
+    return times.reshape(ratio.shape), values.reshape(ratio.shape)
 
 
 def _search(modes, level, start):
-    def loss(log_time):
-        shares = level.loss(
-            *flow(level.curvature, np.exp(log_time)[:, None]), start, modes.second_moments
-        )
-        return shares @ modes.multiplicities
+    def loss(left, done):
+        return level.loss(left, done, start, modes.second_moments) @ modes.multiplicities
+
+    def loss_at(log_time):
+        return loss(*flow(level.curvature, np.exp(log_time)[:, None]))
 
     low = np.log(1e-4 / level.curvature.max(axis=1))
     high = np.log(40.0 / level.curvature.min(axis=1))
     grid = low + (high - low) * np.linspace(0.0, 1.0, _GRID)[:, None]
-    values = np.array([loss(row) for row in grid])
-    best = np.argmin(values, axis=0)
+    best = np.argmin([loss_at(row) for row in grid], axis=0)
     column = np.arange(best.size)
     left = grid[np.maximum(best - 1, 0), column]
     right = grid[np.minimum(best + 1, _GRID - 1), column]
@@ -131,35 +121,30 @@ def _search(modes, level, start):
         middle = 0.5 * (left + right)
         rising = _slope(modes, level, start, np.exp(middle)[:, None]) > 0
         left, right = np.where(rising, left, middle), np.where(rising, middle, right)
-    times = 0.5 * (left + right)
-    ends = np.zeros((2, best.size, 1))
-    candidates = np.array(
-        [
-            loss(times),
-            *(
-                level.loss(end, 1.0 - end, start, modes.second_moments) @ modes.multiplicities
-                for end in (1.0 + ends[0], ends[1])
-            ),
-        ]
-    )
-    # At equal loss an end wins: inside the plateau before it, the time has no meaning.
-    order = np.array([1, 2, 0])
-    winner = order[np.argmin(candidates[order], axis=0)]
-    return np.choose(winner, [np.exp(times), 0.0, np.inf]), candidates[winner, column]
+    inside = 0.5 * (left + right)
+    # At equal loss an end wins: on the plateau before it the time has no meaning.
+    values = np.array([loss(1.0, 0.0), loss(0.0, 1.0), loss_at(inside)])
+    winner = np.argmin(values, axis=0)
+    return np.choose(winner, [0.0, np.inf, np.exp(inside)]), values[winner, column]
 
 
 def _slope(modes, level, start, time):
     """Derivative of the test loss with respect to time, up to a positive factor."""
     left, _ = flow(level.curvature, time)
-    way = start - level.optimum
-    stiffness = level.signal * modes.second_moments + level.noise**2
+    way, stiffness = start - level.optimum, _stiffness(level, modes)
     pull = level.curvature * stiffness * way * (left * way - _overshoot(level, modes)) * left
     return -(pull @ modes.multiplicities)
 
 
+def _stiffness(level, modes):
+    return level.signal * modes.second_moments + level.noise**2
+
+
 def _overshoot(level, modes):
     """Weight that is best on fresh points minus the weight that training ends at."""
-    stiffness = level.signal * modes.second_moments + level.noise**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        wanted = np.where(stiffness > 0, level.noise / stiffness, np.inf)
-    return wanted - level.optimum
+    stiffness = _stiffness(level, modes)
+    surplus = level.misfit * level.curvature - level.signal * modes.second_moments
+    # A direction without noise and data has no best weight: it stays where training ends.
+    return np.divide(
+        level.optimum * surplus, stiffness, out=np.zeros_like(stiffness), where=stiffness > 0
+    )

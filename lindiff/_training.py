@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lindiff import _check
-from lindiff._loss_modes import levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +18,7 @@ class Level:
     misfit: np.ndarray
 
     @classmethod
-    def build(cls, eigenvalues, alpha_bar, floor):
-        ratio, floor = levels(eigenvalues, alpha_bar, floor)
+    def build(cls, eigenvalues, ratio, floor):
         ratio, floor = ratio[..., None], floor[..., None]
         whole = eigenvalues + (ratio + floor)
         return cls(

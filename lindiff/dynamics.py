@@ -23,7 +23,7 @@ import numpy as np
 
 from lindiff import _check
 from lindiff._learning_curves import LearningCurve, learning_curve
-from lindiff._loss_modes import check_modes
+from lindiff._loss_modes import check_modes, levels
 from lindiff._stopping import best_mode_times, best_time
 from lindiff._training import Level, progress, rate, start_of
 
@@ -75,7 +75,7 @@ def relaxation_rates(eigenvalues, alpha_bar, *, floor=0.0):
     array([2. , 0.5])
     """
     eigenvalues = _check.as_spectrum("eigenvalues", eigenvalues)
-    return 2.0 * Level.build(eigenvalues, alpha_bar, floor).curvature
+    return 2.0 * Level.build(eigenvalues, *levels(eigenvalues, alpha_bar, floor)).curvature
 
 
 def weights(eigenvalues, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=None):
@@ -121,7 +121,7 @@ def weights(eigenvalues, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate
     eigenvalues = _check.as_spectrum("eigenvalues", eigenvalues)
     time = np.asarray(_check.non_negative("time", time))[..., None]
     start = start_of(start, eigenvalues.shape[-1])
-    level = Level.build(eigenvalues, alpha_bar, floor)
+    level = Level.build(eigenvalues, *levels(eigenvalues, alpha_bar, floor))
     return level.state(*progress(level.curvature, time, rate(learning_rate)), start)[0]
 
 
@@ -154,10 +154,8 @@ def objective(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
     >>> round(objective(LossModes([1.0], [1.0]), 50.0, 0.75, floor=1.0), 4)
     0.8571
     """
-    second = (
-        check_modes(modes).eigenvalues + np.asarray(_check.non_negative("floor", floor))[..., None]
-    )
-    return _along(modes, second, time, alpha_bar, floor, start, learning_rate, per_mode)
+    second = check_modes(modes).eigenvalues
+    return _along(modes, (second, 1.0), time, alpha_bar, floor, start, learning_rate, per_mode)
 
 
 def training_loss(
@@ -193,7 +191,7 @@ def training_loss(
     1.0
     """
     second = check_modes(modes).eigenvalues
-    return _along(modes, second, time, alpha_bar, floor, start, learning_rate, per_mode)
+    return _along(modes, (second, 0.0), time, alpha_bar, floor, start, learning_rate, per_mode)
 
 
 def test_loss(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=None, per_mode=False):
@@ -239,22 +237,33 @@ def test_loss(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
     --------
     >>> from lindiff.losses import LossModes
     >>> test_loss(LossModes([1.0, 0.0], [1.0, 1.0]), [0.0, 0.5, 50.0], 0.5).round(4)
-    array([2.    , 1.1884, 1.5   ])
+    array([2.    , 1.0904, 1.5   ])
     """
     second = check_modes(modes).second_moments
-    return _along(modes, second, time, alpha_bar, floor, start, learning_rate, per_mode)
+    return _along(modes, (second, 0.0), time, alpha_bar, floor, start, learning_rate, per_mode)
 
 
 test_loss.__test__ = False  # The name is no invitation to pytest.
 
 
-def _along(modes, second, time, alpha_bar, floor, start, learning_rate, per_mode):
-    time = np.asarray(_check.non_negative("time", time))[..., None]
-    start = start_of(start, modes.eigenvalues.size)
-    level = Level.build(modes.eigenvalues, alpha_bar, floor)
-    left, done = progress(level.curvature, time, rate(learning_rate))
-    shares = level.loss(left, done, start, second)
+def _along(modes, moments, time, alpha_bar, floor, start, learning_rate, per_mode):
+    """Losses on points of second moments ``moments[0] + moments[1] * floor`` per mode."""
+    start, eta = start_of(start, modes.eigenvalues.size), rate(learning_rate)
+    grid = np.broadcast_arrays(
+        *levels(modes.eigenvalues, alpha_bar, floor), _check.non_negative("time", time)
+    )
+    shape, flat = grid[0].shape, np.stack([part.ravel() for part in grid])
+    size = modes.eigenvalues.size
+    result = np.empty((flat.shape[1], size) if per_mode else flat.shape[1])
+    rows = max(1, _BLOCK // size)
+    for first in range(0, flat.shape[1], rows):
+        ratio, floors, times = flat[:, first : first + rows]
+        level = Level.build(modes.eigenvalues, ratio, floors)
+        left, done = progress(level.curvature, times[:, None], eta)
+        second = moments[0] + moments[1] * floors[:, None]
+        shares = level.loss(left, done, start, second)
+        part = modes.multiplicities * shares if per_mode else shares @ modes.multiplicities
+        result[first : first + rows] = part
     if per_mode:
-        return modes.multiplicities * shares
-    total = shares @ modes.multiplicities
-    return float(total) if total.ndim == 0 else total
+        return result.reshape(*shape, size)
+    return float(result[0]) if not shape else result.reshape(shape)

@@ -23,7 +23,7 @@ import numpy as np
 from lindiff import _check
 from lindiff._alignment import ModelPair, alignment
 from lindiff._fitted_kl import kl_fitted
-from lindiff._kernel_sums import kernel_sums
+from lindiff._kernel_sums import atoms, kernel_sums
 from lindiff._loss_modes import LossModes, check_modes, levels
 
 __all__ = [
@@ -119,8 +119,9 @@ def residual_loss(modes, alpha_bar, *, floor=0.0, per_mode=False):
     if per_mode:
         ratio, floor = ratio[..., None], floor[..., None]
         return _shares(modes, (modes.eigenvalues + floor) / (modes.eigenvalues + (ratio + floor)))
-    columns = _moments(modes, modes.multiplicities, 2)
-    zeroth, first = np.moveaxis(kernel_sums(modes.eigenvalues, columns, ratio + floor, 1), -1, 0)
+    nodes, masses = atoms(modes.eigenvalues, modes.multiplicities, ratio.size)
+    columns = np.stack([masses, masses * nodes], axis=1)
+    zeroth, first = np.moveaxis(kernel_sums(nodes, columns, ratio + floor, 1), -1, 0)
     return _result(first + floor * zeroth)
 
 
@@ -230,8 +231,8 @@ def gap(modes, alpha_bar, *, floor=0.0, per_mode=False):
     if per_mode:
         ratio, floor = ratio[..., None], floor[..., None]
         return _shares(modes, ratio * excess / (modes.eigenvalues + (ratio + floor)) ** 2)
-    columns = (modes.multiplicities * excess)[:, None]
-    total = kernel_sums(modes.eigenvalues, columns, ratio + floor, 2)
+    nodes, masses = atoms(modes.eigenvalues, modes.multiplicities * excess, ratio.size)
+    total = kernel_sums(nodes, masses[:, None], ratio + floor, 2)
     return _result(ratio * total[..., 0])
 
 
@@ -243,15 +244,12 @@ def _quadratic(modes, second, alpha_bar, floor, per_mode):
         whole = modes.eigenvalues + (ratio + floor)
         kept = (modes.eigenvalues + floor) / whole
         return _shares(modes, kept**2 + (ratio / whole) * (second / whole))
-    columns = _moments(modes, modes.multiplicities, 3)
-    columns = np.column_stack([columns, modes.multiplicities * second])
-    sums = kernel_sums(modes.eigenvalues, columns, ratio + floor, 2)
+    both = np.stack([modes.multiplicities, modes.multiplicities * second])
+    nodes, (masses, data) = atoms(modes.eigenvalues, both, ratio.size)
+    columns = np.stack([masses, masses * nodes, masses * nodes**2, data], axis=1)
+    sums = kernel_sums(nodes, columns, ratio + floor, 2)
     zeroth, first, squares, data = np.moveaxis(sums, -1, 0)
     return _result(squares + floor * (2.0 * first + floor * zeroth) + ratio * data)
-
-
-def _moments(modes, weights, count):
-    return weights[:, None] * modes.eigenvalues[:, None] ** np.arange(count)
 
 
 def _shares(modes, values):
