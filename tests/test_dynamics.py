@@ -130,6 +130,20 @@ def test_twelve_digits_at_the_first_levels(floor, time, alpha_bar):
     np.testing.assert_allclose(found, float(objective), rtol=1e-12)
 
 
+@pytest.mark.parametrize("eta", [1e-9, 1e-3, 0.7])
+@pytest.mark.parametrize("n_steps", [1, 2, 5000])
+def test_descent_keeps_twelve_digits(eta, n_steps):
+    h, alpha_bar = np.array([1.0, 1e-3, 0.0]), 1 - 2.0**-20
+    found = dynamics.weights(h, eta * n_steps, alpha_bar, learning_rate=eta)
+    with mpmath.workdps(60):
+        for value, hi in zip(found, map(mpmath.mpf, h), strict=True):
+            a = mpmath.mpf(alpha_bar)
+            curvature = a * hi + 1 - a
+            left = (1 - 2 * mpmath.mpf(eta) * curvature) ** n_steps
+            exact = mpmath.sqrt(1 - a) / curvature * (1 - left)
+            assert abs(value / exact - 1) < 1e-12
+
+
 def test_training_begins_at_the_start_and_ends_at_the_optimum():
     data, _, truth = problem(3, 5)
     modes = LossModes.from_data(data, np.zeros(5), truth)
@@ -234,6 +248,16 @@ def test_best_time_equals_a_fine_search():
         around = dynamics.test_loss(modes, step, level[index[1]], **args)
         assert np.all(around >= values[index] * (1 - 1e-14))
         assert dynamics.best_time(modes, level[index[1]], **args)[0] == times[index]
+
+
+def test_best_time_is_never_above_a_fine_grid():
+    rng, grid = np.random.default_rng(4), np.logspace(-5, 5, 4001)
+    for _ in range(60):
+        h, m, count = rng.lognormal(0, 3, (3, 4))
+        alpha_bar = rng.choice([0.5, 0.99])
+        modes = LossModes(h, m, 0.0, count)
+        value = dynamics.best_time(modes, alpha_bar)[1]
+        assert value <= dynamics.test_loss(modes, grid, alpha_bar).min() * (1 + 1e-12)
 
 
 def test_best_time_of_one_mode_is_its_own():

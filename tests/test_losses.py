@@ -210,6 +210,27 @@ def test_shares_sum_to_the_total_with_and_without_compression(function):
     np.testing.assert_allclose(single, total[7, 2], rtol=1e-12)
 
 
+@pytest.mark.parametrize("function", TOTALS[:3])
+@pytest.mark.parametrize("spectrum", ["graded", "equal", "few"])
+def test_a_large_grid_equals_single_levels(function, spectrum):
+    rng = np.random.default_rng(13)
+    h = {
+        "graded": np.append(np.logspace(1, -12, 400), 0.0),
+        "equal": np.ones(300),
+        "few": np.array([3.0, 1e-5]),
+    }[spectrum]
+    modes = LossModes(h, rng.uniform(0, 1, h.size), rng.uniform(0, 1, h.size))
+    level, floor = 1 - np.logspace(-10, -1e-6, 800)[:, None], np.logspace(-9, 1, 12)
+    grid = function(modes, level, floor=floor)
+    for index in rng.integers(0, 800, 20):
+        single = [function(modes, level[index, 0], floor=c) for c in floor]
+        np.testing.assert_allclose(grid[index], single, rtol=1e-13)
+    # A level without noise and floor sends the whole grid on the direct route.
+    if spectrum != "graded":
+        mixed = function(modes, np.append(level, 1.0)[:, None], floor=np.append(floor, 0.0))
+        np.testing.assert_allclose(mixed[:-1, :-1], grid, rtol=1e-13)
+
+
 @pytest.mark.parametrize("function", TOTALS)
 def test_gap_keeps_its_digits_when_the_population_is_the_training_set(function):
     data, _, _ = problem(30, 6)
