@@ -47,9 +47,11 @@ def as_covariance(name, value):
     array = as_array(name, value, ndim=2)
     if array.shape[0] != array.shape[1] or array.shape[0] == 0:
         raise ValueError(f"`{name}` must be a square matrix, got shape {array.shape}")
-    if np.any(np.abs(array - array.T) > _SYMMETRY_RTOL * np.max(np.abs(array))):
+    # A copy, because every strided read of a large transpose misses the cache.
+    transposed = np.ascontiguousarray(array.T)
+    if np.any(np.abs(array - transposed) > _SYMMETRY_RTOL * np.max(np.abs(array))):
         raise ValueError(f"`{name}` must be symmetric; pass ({name} + {name}.T) / 2")
-    return 0.5 * array + 0.5 * array.T
+    return 0.5 * array + 0.5 * transposed
 
 
 def positive(name, value):
