@@ -9,7 +9,7 @@ from scipy import special
 from lindiff import losses, spectra
 from lindiff._kernel_sums import atoms, kernel_sums
 from lindiff._loss_modes import levels
-from lindiff._sample_spectra import decompose
+from lindiff._wishart import decompose
 from lindiff.denoisers import AffineDenoiser
 
 QUANTITIES = (

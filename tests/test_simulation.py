@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import linalg, special
 
-from lindiff import _jobs, _sample_spectra, _training_jobs, _training_sets, schedules, simulation
+from lindiff import _jobs, _training_jobs, _training_sets, _wishart, schedules, simulation, spectra
 from lindiff._control_variates import Moments, controlled_estimate, plain_estimate
 from lindiff.simulation import QUANTITIES, average
 
@@ -110,7 +110,7 @@ def test_one_draw_is_that_of_its_matrix(degrees, estimated_mean):
     n = degrees + estimated_mean
     setting = _training_sets.Setting(VALUES, n, 0.7, np.array(0.1), estimated_mean, SINGLE)
     row, _ = _training_sets.one_draw(setting, np.random.default_rng(3))
-    root = _sample_spectra.factor(VALUES, degrees, np.random.default_rng(3))
+    root = _wishart.factor(VALUES, degrees, np.random.default_rng(3))
     sample = root @ root.T / n
     plain = dense(sample, np.zeros(4), np.diag(VALUES), 0.7, 0.1)
     # The square of the error of the mean at its expectation: four errors with this covariance.
@@ -279,6 +279,19 @@ def test_levels_may_be_a_schedule():
     one = average(VALUES, 9, schedule, np.random.default_rng(12), **options)
     two = average(VALUES, 9, schedule.alpha_bar, np.random.default_rng(12), **options)
     np.testing.assert_allclose(one["gap"].mean, two["gap"].mean, rtol=1e-11)
+
+
+def test_many_levels_are_those_of_single_calls():
+    values, levels = spectra.power_law(200, 1.0), np.linspace(0.02, 0.999, 90)
+    options = {"floor": 1e-3, "quantities": SINGLE, "n_draws": 50}
+    whole = average(values, 40, levels, np.random.default_rng(14), **options)
+    for i in (0, 44, 89):
+        one = average(values, 40, levels[i], np.random.default_rng(14), **options)
+        for name in SINGLE:
+            np.testing.assert_allclose(one[name].mean, whole[name].mean[i], rtol=1e-9)
+            np.testing.assert_allclose(
+                one[name].standard_error, whole[name].standard_error[i], rtol=1e-6
+            )
 
 
 WORK = _training_jobs._moments
