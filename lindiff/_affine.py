@@ -1,5 +1,6 @@
 """The optimal affine denoiser at every noise level, from one eigendecomposition."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,9 @@ class AffineDenoiser:
     floor : float
         :math:`c\ge0`, added to every variance. It is the effect of the ridge penalty
         :math:`\gamma_t\lVert W_t\rVert^2` with :math:`\gamma_t=\bar\alpha_tc`.
+    ridge : float or callable
+        :math:`\gamma_t\ge0` itself, one number for all levels or a function of
+        :math:`\bar\alpha_t`; it adds :math:`\gamma_t/\bar\alpha_t` to the floor.
 
     Raises
     ------
@@ -53,6 +57,7 @@ class AffineDenoiser:
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
     floor: float = 0.0
+    ridge: float | Callable = 0.0
 
     def __post_init__(self):
         mean = _check.as_array("mean", self.mean, ndim=1)
@@ -75,9 +80,12 @@ class AffineDenoiser:
         ):
             object.__setattr__(self, name, _frozen(value))
         object.__setattr__(self, "floor", floor)
+        if not callable(self.ridge):
+            ridge = _check.as_array("ridge", _check.non_negative("ridge", self.ridge), ndim=0)
+            object.__setattr__(self, "ridge", float(ridge))
 
     @classmethod
-    def from_moments(cls, mean, cov, *, floor=0.0):
+    def from_moments(cls, mean, cov, *, floor=0.0, ridge=0.0):
         r"""Build the denoiser from a mean and a covariance matrix.
 
         .. math:: \Sigma=V\,\mathrm{diag}(\lambda)\,V^\top
@@ -87,8 +95,8 @@ class AffineDenoiser:
         mean : array_like, shape (d,)
         cov : array_like, shape (d, d)
             Symmetric, positive semi-definite; singular is allowed.
-        floor : float
-            Added to every variance.
+        floor, ridge
+            Regularisation, as in the class.
 
         Raises
         ------
@@ -107,10 +115,10 @@ class AffineDenoiser:
         values, vectors = np.linalg.eigh(cov)
         if values[0] < -1e-12 * max(mean.size * values[-1], 0.0):
             raise ValueError("`cov` has a negative eigenvalue; a covariance must not")
-        return cls(mean, np.clip(values[::-1], 0.0, None), vectors[:, ::-1], floor)
+        return cls(mean, np.clip(values[::-1], 0.0, None), vectors[:, ::-1], floor, ridge)
 
     @classmethod
-    def from_data(cls, data, *, floor=0.0):
+    def from_data(cls, data, *, floor=0.0, ridge=0.0):
         r"""Fit the denoiser to a training set.
 
         .. math:: \mu_0=\frac1N\sum_ix_i,\qquad
@@ -119,8 +127,8 @@ class AffineDenoiser:
         Parameters
         ----------
         data : array_like, shape (N, d)
-        floor : float
-            Added to every variance.
+        floor, ridge
+            Regularisation, as in the class.
 
         Notes
         -----
@@ -144,7 +152,7 @@ class AffineDenoiser:
             centred = triangle[:d]
         _, singular, rows = np.linalg.svd(centred, full_matrices=False)
         kept = singular > max(n, d) * np.finfo(float).eps * size
-        return cls(mean, singular[kept] ** 2 / n, rows[kept].T, floor)
+        return cls(mean, singular[kept] ** 2 / n, rows[kept].T, floor, ridge)
 
     @property
     def dimension(self):
@@ -179,12 +187,89 @@ class AffineDenoiser:
             of small `sigma`.
         """
         x, sigma = points_and_levels(x, sigma, self.dimension)
-        with np.errstate(over="ignore"):
-            square = np.square(sigma)[..., None]
+        gain, null = self.gains(sigma)
+        return self.mean + self._apply(x - self.mean, gain, null[..., None])
+
+    def gains(self, sigma):
+        r"""Return the factor of each direction in the clean estimate, at many levels at once.
+
+        .. math:: g_\nu=\frac{\lambda_\nu+c}{\lambda_\nu+c+\sigma^2}
+
+        Parameters
+        ----------
+        sigma : float or array_like, shape (...)
+            Noise levels >= 0, such as ``schedule.sigma``.
+
+        Returns
+        -------
+        gain : numpy.ndarray, shape (..., k)
+            Along the eigenvectors; c includes :math:`\gamma_t/\bar\alpha_t`.
+        null : numpy.ndarray, shape (...)
+            In the other directions.
+        """
+        level = np.asarray(_check.non_negative("sigma", sigma))[..., None]
+        power = np.square(1.0 / np.hypot(1.0, level))
+        noise = np.square(level / np.hypot(1.0, level))
+        penalty = self._ridge_at(power)
+        signal = power * (self.eigenvalues + self.floor) + penalty
+        null = power * self.floor + penalty
+        return _ratio(signal, signal + noise), _ratio(null, null + noise)[..., 0]
+
+    def noise_gains(self, alpha_bar):
+        r"""Return the factor of each direction in the noise estimate, at many levels at once.
+
+        .. math:: w_\nu=\frac{\sqrt{1-\bar\alpha}}
+                  {\bar\alpha(\lambda_\nu+c)+1-\bar\alpha+\gamma}
+
+        Parameters
+        ----------
+        alpha_bar : float or array_like, shape (...)
+            As in `weights`, whose eigenvalues these are.
+
+        Returns
+        -------
+        gain : numpy.ndarray, shape (..., k)
+        null : numpy.ndarray, shape (...)
+            In the directions outside the eigenvectors; 0 if there are none.
+        """
+        level = np.asarray(_check.alpha_bar(alpha_bar))[..., None]
+        penalty = self._ridge_at(level)
         variances = self.eigenvalues + self.floor
-        gain = _ratio(variances, variances + square)
-        null = _ratio(self.floor, self.floor + square)
-        return self.mean + self._apply(x - self.mean, gain, null)
+        lowest = self.floor if variances.size < self.dimension else variances.min()
+        if lowest == 0 and np.any((level == 1) & (penalty == 0)):
+            raise ValueError(
+                "`alpha_bar` must be below 1 where a variance is 0; pass a smaller one or a floor"
+            )
+        noise = 1.0 - level
+        null = np.zeros_like(noise)
+        if variances.size < self.dimension:
+            null = np.sqrt(noise) / (noise + level * self.floor + penalty)
+        return np.sqrt(noise) / (noise + level * variances + penalty), null[..., 0]
+
+    def penalty(self, sigma):
+        r"""Return what the ridge adds to the variances at each noise level.
+
+        .. math:: \gamma_t/\bar\alpha_t=\gamma_t\,(1+\sigma_t^2)
+
+        Parameters
+        ----------
+        sigma : float or array_like, shape (...)
+            Noise levels >= 0.
+
+        Returns
+        -------
+        numpy.ndarray, shape (...)
+        """
+        scale = np.hypot(1.0, np.asarray(_check.non_negative("sigma", sigma)))
+        return self._ridge_at(np.square(1.0 / scale)) * np.square(scale)
+
+    def _ridge_at(self, alpha_bar):
+        if not callable(self.ridge):
+            return np.full(np.shape(alpha_bar), self.ridge)
+        values = np.asarray(_check.non_negative("ridge(alpha_bar)", self.ridge(alpha_bar)))
+        if values.shape not in ((), np.shape(alpha_bar)):
+            raise ValueError("`ridge` must return one number for each `alpha_bar` it is given")
+        return np.broadcast_to(values, np.shape(alpha_bar))
 
     def predict_noise(self, x, alpha_bar):
         r"""Return the estimate of the noise in variance-preserving form.
@@ -205,14 +290,15 @@ class AffineDenoiser:
         numpy.ndarray, shape (..., d)
         """
         x, alpha_bar = points_and_levels(x, alpha_bar, self.dimension, name="alpha_bar")
-        scale, gain, null = self._noise_gains(alpha_bar)
-        return self._apply(x - scale * self.mean, gain, null)
+        gain, null = self.noise_gains(alpha_bar)
+        centred = x - np.sqrt(alpha_bar)[..., None] * self.mean
+        return self._apply(centred, gain, null[..., None])
 
     def weights(self, alpha_bar):
         r"""Return the weights and the bias of the noise predictor.
 
         .. math:: W=\sqrt{1-\bar\alpha}\,
-                  [\bar\alpha\Sigma+(1-\bar\alpha+\bar\alpha c)\mathbb 1]^{-1},\qquad
+                  [\bar\alpha\Sigma+(1-\bar\alpha+\bar\alpha c+\gamma)\mathbb 1]^{-1},\qquad
                   b=-\sqrt{\bar\alpha}\,W\mu
 
         Implements eq. (1.5).
@@ -227,25 +313,11 @@ class AffineDenoiser:
         weights : numpy.ndarray, shape (..., d, d)
         bias : numpy.ndarray, shape (..., d)
         """
-        scale, gain, null = self._noise_gains(alpha_bar)
+        gain, null = self.noise_gains(alpha_bar)
         vectors = self.eigenvectors
-        matrix = (vectors * (gain - null)[..., None, :]) @ vectors.T
-        matrix = matrix + null[..., None] * np.eye(self.dimension)
-        return matrix, -scale * (matrix @ self.mean)
-
-    def _noise_gains(self, alpha_bar):
-        level = np.asarray(_check.alpha_bar(alpha_bar))[..., None]
-        variances = self.eigenvalues + self.floor
-        lowest = self.floor if variances.size < self.dimension else variances.min()
-        if lowest == 0 and np.any(level == 1):
-            raise ValueError(
-                "`alpha_bar` must be below 1 where a variance is 0; pass a smaller one or a floor"
-            )
-        noise = 1.0 - level
-        null = np.zeros_like(noise)
-        if variances.size < self.dimension:
-            null = np.sqrt(noise) / (noise + level * self.floor)
-        return np.sqrt(level), np.sqrt(noise) / (noise + level * variances), null
+        matrix = (vectors * (gain - null[..., None])[..., None, :]) @ vectors.T
+        matrix = matrix + null[..., None, None] * np.eye(self.dimension)
+        return matrix, -np.sqrt(alpha_bar)[..., None] * (matrix @ self.mean)
 
     def _apply(self, centred, gain, null):
         coefficients = (centred @ self.eigenvectors) * (gain - null)

@@ -1,186 +1,193 @@
-"""Distance between the predictions of two linear denoisers on fresh points."""
-
-from dataclasses import dataclass
+r"""Distances between denoisers that saw different data; see `lindiff.equivalents`."""
 
 import numpy as np
 
-from lindiff._loss_modes import levels, population
+from lindiff import _check, _one_loop
+from lindiff._compressed import compress
+from lindiff._kappa import as_modes, as_samples, broadcast, solve
+from lindiff._modes import POPULATION, Modes, corrected, evaluate, shaped, shares
 
 
-@dataclass(frozen=True, eq=False)
-class ModelPair:
-    r"""Overlaps of two linear denoisers, as the population sees them.
+def alignment(
+    eigenvalues,
+    n_samples,
+    alpha_bar,
+    *,
+    floor=0.0,
+    reference_floor=0.0,
+    multiplicities=None,
+    one_loop=False,
+):
+    r"""Average squared distance between the noise seen by a fitted and by the best denoiser.
 
-    .. math:: O_{\nu\mu}=(u_\nu\cdot u'_\mu)^2,\qquad
-              K_{\nu\mu}=(u_\nu\cdot u'_\mu)\,(u_\nu^\top\Sigma u'_\mu)
-
-    Parameters
-    ----------
-    eigenvalues, other_eigenvalues : numpy.ndarray, shape (k,) and (l,)
-        Variances of the two training sets; a common mode of eigenvalue 0 comes last where
-        directions are left over.
-    overlaps, weighted_overlaps : numpy.ndarray, shape (k, l)
-        O and K, summed over the directions that share a mode.
-    shifts, other_shifts : numpy.ndarray, shape (k, d) and (l, d)
-        Parts of the two errors of the mean along the modes.
-
-    Notes
-    -----
-    Built by `from_denoisers` in :math:`O(d^3)`. Merger and Goldt 2025, MG-14.
-
-    Examples
-    --------
-    >>> from lindiff.denoisers import AffineDenoiser
-    >>> pair = ModelPair.from_denoisers(
-    ...     AffineDenoiser([0.0], [1.0], [[1.0]]), AffineDenoiser([0.0], [2.0], [[1.0]]),
-    ...     [0.0], [2.0])
-    >>> pair.weighted_overlaps
-    array([[2.]])
-    """
-
-    eigenvalues: np.ndarray
-    other_eigenvalues: np.ndarray
-    overlaps: np.ndarray
-    weighted_overlaps: np.ndarray
-    shifts: np.ndarray
-    other_shifts: np.ndarray
-
-    @classmethod
-    def from_denoisers(cls, first, second, mean, cov):
-        r"""Compare two fitted denoisers on points of a population.
-
-        Parameters
-        ----------
-        first, second : AffineDenoiser
-            Of two training sets, or one of them of the population or a large reference. Their
-            floors are not part of the pair: pass them to `alignment`.
-        mean : array_like, shape (d,)
-            Mean of the test points.
-        cov : array_like, shape (d, d) or (d,)
-            Their covariance, or the variances of independent coordinates.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is no AffineDenoiser, or dimensions disagree.
-
-        Examples
-        --------
-        >>> from lindiff.denoisers import AffineDenoiser
-        >>> line = AffineDenoiser.from_data([[-1.0, 0.0], [1.0, 0.0]])
-        >>> ModelPair.from_denoisers(line, line, [0.0, 0.0], [1.0, 1.0]).overlaps
-        array([[1., 0.],
-               [0., 1.]])
-        """
-        mean, cov = population(first, mean, cov)
-        if population(second, mean, cov)[0].size != first.dimension:
-            raise ValueError("`second` must have the dimension of `first`")
-        u, v = first.eigenvectors, second.eigenvectors
-        image = cov @ u if cov.ndim == 2 else cov[:, None] * u
-        image_v = cov @ v if cov.ndim == 2 else cov[:, None] * v
-        dots, weighted = u.T @ v, image.T @ v
-        # What the other model's directions leave of each direction: nothing is subtracted from 1.
-        left_u, left_v = u - v @ dots.T, v - u @ dots
-        trace = float(np.sum(cov) if cov.ndim == 1 else np.trace(cov))
-        overlaps = _bordered(
-            dots**2,
-            np.sum(left_u**2, axis=0),
-            np.sum(left_v**2, axis=0),
-            first.dimension - u.shape[1] - np.sum(v**2) + np.sum(dots**2),
-        )
-        weighted_overlaps = _bordered(
-            dots * weighted,
-            np.sum(image * left_u, axis=0),
-            np.sum(image_v * left_v, axis=0),
-            trace - np.sum(image * u) - np.sum(image_v * v) + np.sum(dots * weighted),
-        )
-        rows = slice(None, None if u.shape[1] < first.dimension else -1)
-        columns = slice(None, None if v.shape[1] < first.dimension else -1)
-        return cls(
-            np.append(first.eigenvalues, 0.0)[rows],
-            np.append(second.eigenvalues, 0.0)[columns],
-            overlaps[rows, columns],
-            weighted_overlaps[rows, columns],
-            _parts(u, mean - first.mean)[rows],
-            _parts(v, mean - second.mean)[columns],
-        )
-
-
-def alignment(pair, alpha_bar, *, floor=0.0, other_floor=0.0):
-    r"""Mean squared distance of the noise that two denoisers predict on fresh points.
-
-    .. math::
-
-       \Delta_t=\big\langle\lVert\epsilon_1(x_t)-\epsilon_2(x_t)\rVert^2\big\rangle
-       =\sigma^2\Big\{\sum_{\nu\mu}\frac{(K_{\nu\mu}+\sigma^2O_{\nu\mu})
-       (\hat\lambda'_\mu+c'-\hat\lambda_\nu-c)^2}{(\hat\lambda_\nu+\sigma^2+c)^2
-       (\hat\lambda'_\mu+\sigma^2+c')^2}
-       +\Big\lVert\sum_\nu\frac{u_\nu\delta_\nu}{\hat\lambda_\nu+\sigma^2+c}
-       -\sum_\mu\frac{u'_\mu\delta'_\mu}{\hat\lambda'_\mu+\sigma^2+c'}\Big\rVert^2\Big\}
+    .. math:: \langle\Delta\rangle=\sigma^2\big\langle\mathrm{Tr}\,(\Sigma+\sigma^2)(Q-Q_0)^2
+              \big\rangle,\qquad Q_0=(\Sigma+\sigma^2+c_0)^{-1}
 
     Parameters
     ----------
-    pair : ModelPair
-    alpha_bar : float, array_like or NoiseSchedule, shape (...)
-        In (0, 1], below 1 if a variance is 0 without a floor.
-    floor, other_floor : float or array_like
-        Floors :math:`c,c'\ge0` of the two models; broadcast with `alpha_bar`.
+    eigenvalues : array_like, shape (d,)
+        Population eigenvalues :math:`\lambda_\nu\ge0`.
+    n_samples, alpha_bar, floor : array_like
+        Number of samples N >= 1, squared signal coefficient in (0, 1], variance floor
+        :math:`c\ge0` of the fitted denoiser.
+    reference_floor : array_like
+        Variance floor :math:`c_0\ge0` of the reference, which knows the population. All four
+        broadcast.
+    multiplicities : array_like, shape (d,), optional
+        How often each eigenvalue occurs; ones by default.
+    one_loop : bool
+        Whether to add the first finite-size correction.
 
     Returns
     -------
-    float or numpy.ndarray, shape (...)
-        Total over dimensions, >= 0.
+    float or numpy.ndarray
+        Total over dimensions, averaged over noised test points and training sets, of the
+        shape to which N, `alpha_bar` and the floors broadcast.
 
     Raises
     ------
-    TypeError, ValueError
-        If `pair` is no ModelPair, a floor is negative, or `alpha_bar` is out of range.
+    ValueError
+        If an argument is out of range or shapes do not fit.
 
     Notes
     -----
-    The double sum follows from :math:`\sum_\mu K_{\nu\mu}=u_\nu^\top\Sigma u_\nu` and
-    :math:`\sum_\mu O_{\nu\mu}=1`; it keeps its digits for models that nearly agree. If the
-    second model is the population optimum (no floor), the value is the test loss of the
-    first minus that of the population. :math:`O(d^2)` per level, as products of matrices; one
-    pass per distinct pair of floors. Merger and Goldt 2025, MG-14 before its average.
+    Bias plus variance,
+    :math:`\sigma^2\sum(\lambda+\sigma^2)\big(\frac1E-\frac1{\lambda+\sigma^2+c_0}\big)^2
+    +sk\,\big(\frac1\kappa\sum f^2+s\sum fh\big)`, symbols as in `test_loss`; no cancellation.
+    With :math:`c_0=0` it differs from the test loss by a number that does not depend on N.
+    Merger and Goldt 2025, MG-14, MG-X1.
 
     Examples
     --------
-    >>> from lindiff.denoisers import AffineDenoiser
-    >>> pair = ModelPair.from_denoisers(
-    ...     AffineDenoiser([0.0], [1.0], [[1.0]]), AffineDenoiser([0.0], [3.0], [[1.0]]),
-    ...     [0.0], [3.0])
-    >>> alignment(pair, 0.5)
-    0.25
+    >>> print(f"{alignment([1.0, 1.0], 4, 0.5):.4f}")
+    0.1493
     """
-    if not isinstance(pair, ModelPair):
-        raise TypeError("`pair` must be a ModelPair; see ModelPair.from_denoisers")
-    ratio, floor = levels(pair.eigenvalues, alpha_bar, floor)
-    other_ratio, other = levels(pair.other_eigenvalues, alpha_bar, other_floor)
-    ratio, _, floor, other = np.broadcast_arrays(ratio, other_ratio, floor, other)
-    floors, group = np.unique(np.stack([floor.ravel(), other.ravel()]), axis=1, return_inverse=True)
-    flat, result = ratio.ravel(), np.empty(ratio.size)
-    for index, (first, second) in enumerate(floors.T):
-        member = group.ravel() == index
-        result[member] = _distance(pair, flat[member], first, second)
-    return float(result[0]) if ratio.ndim == 0 else result.reshape(ratio.shape)
+    eigenvalues, counts = as_modes(eigenvalues, multiplicities)
+    shape, (n, level, floor, reference) = broadcast(
+        n_samples=as_samples(n_samples),
+        alpha_bar=_check.alpha_bar(alpha_bar),
+        floor=_check.non_negative("floor", floor),
+        reference_floor=_check.non_negative("reference_floor", reference_floor),
+    )
+    sigma2 = (1.0 - level) / level
+
+    def formula(modes, noise, sigma2, floor, reference):
+        sigma2, shift = sigma2[:, None], (reference - floor)[:, None]
+        known = modes.nodes + sigma2 + reference[:, None]
+        safe = np.where(known > 0, known, 1.0)
+        bias = (modes.loss[:, None] * modes.nodes + shift) / safe
+        value = _bias(modes, noise, bias) + _variance(modes, noise)
+        if not one_loop:
+            return value
+        cross = _one_loop.first(modes, (modes.nodes + sigma2) / safe)
+        return corrected(modes, value, noise * (_fluctuation(modes, noise) - 2.0 * cross))
+
+    noise = shares(sigma2, floor)[0]
+    parameters = noise, sigma2, floor, reference
+    spectrum = compress(eigenvalues, counts)
+    return shaped(evaluate(formula, spectrum, n, sigma2 + floor, *parameters), shape)
 
 
-def _distance(pair, ratio, floor, other):
-    difference = (pair.other_eigenvalues - pair.eigenvalues[:, None] + (other - floor)) ** 2
-    left = 1.0 / (pair.eigenvalues + (ratio + floor)[:, None])
-    right = 1.0 / (pair.other_eigenvalues + (ratio + other)[:, None])
-    squares = right**2
-    spread = np.sum((left**2 @ (pair.weighted_overlaps * difference)) * squares, axis=1)
-    spread += ratio * np.sum((left**2 @ (pair.overlaps * difference)) * squares, axis=1)
-    moved = left @ pair.shifts - right @ pair.other_shifts
-    return ratio * (np.maximum(spread, 0.0) + np.sum(moved**2, axis=1))
+def alignment_pair(
+    eigenvalues,
+    n_samples,
+    n_samples_other,
+    alpha_bar,
+    *,
+    floor=0.0,
+    floor_other=None,
+    multiplicities=None,
+    one_loop=False,
+):
+    r"""Average squared distance between denoisers fitted on two disjoint training sets.
+
+    .. math:: \langle\Delta\rangle=\sigma^2\big\langle\mathrm{Tr}\,(\Sigma+\sigma^2)(Q-Q')^2
+              \big\rangle
+
+    Parameters
+    ----------
+    eigenvalues, n_samples, alpha_bar, floor, multiplicities, one_loop
+        As in `alignment`.
+    n_samples_other : array_like
+        Number of samples N' >= 1 of the second set.
+    floor_other : array_like, optional
+        Variance floor of the second denoiser; `floor` by default.
+
+    Returns
+    -------
+    float or numpy.ndarray
+        Total over dimensions, of the shape to which the numbers of samples, `alpha_bar`
+        and the floors broadcast.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range or shapes do not fit.
+
+    Notes
+    -----
+    The variances of both denoisers and the squared distance of their averages. What one
+    measures on images, where no population optimum is known. Merger and Goldt 2025,
+    MG-14d, MG-X1.
+
+    Examples
+    --------
+    >>> print(f"{alignment_pair([1.0, 1.0], 4, 4, 0.5):.4f}")
+    0.2683
+    """
+    eigenvalues, counts = as_modes(eigenvalues, multiplicities)
+    other = floor if floor_other is None else floor_other
+    shape, (n, n_other, level, floor, other) = broadcast(
+        n_samples=as_samples(n_samples),
+        n_samples_other=as_samples(n_samples_other, "n_samples_other"),
+        alpha_bar=_check.alpha_bar(alpha_bar),
+        floor=_check.non_negative("floor", floor),
+        floor_other=_check.non_negative("floor_other", other),
+    )
+    sigma2 = (1.0 - level) / level
+    spectrum, z_other = compress(eigenvalues, counts), sigma2 + other
+
+    def formula(modes, noise, noise_other, sigma2, *second):
+        twin = Modes(modes.nodes, modes.weights, *second)
+        model, twin_model = _modelled(modes), _modelled(twin)
+        shift = (modes.loss - twin.loss)[:, None] * modes.nodes + (twin.z - modes.z)[:, None]
+        value = _bias(modes, noise, shift / twin_model)
+        value += _variance(modes, noise) + _variance(twin, noise_other)
+        if not one_loop:
+            return value
+        noised = modes.nodes + sigma2[:, None]
+        change = _fluctuation(modes, noise) - 2.0 * _one_loop.first(modes, noised / twin_model)
+        twin_change = _fluctuation(twin, noise_other)
+        twin_change = twin_change - 2.0 * _one_loop.first(twin, noised / model)
+        value = corrected(modes, value, noise * change)
+        return corrected(twin, value, noise_other * twin_change)
+
+    parameters = shares(sigma2, floor)[0], shares(sigma2, other)[0], sigma2
+    second = n_other, z_other, *solve(spectrum, n_other, z_other)
+    values = evaluate(formula, spectrum, n, sigma2 + floor, *parameters, *second)
+    return shaped(values, shape)
 
 
-def _bordered(block, column, row, corner):
-    return np.block([[block, column[:, None]], [row[None, :], np.array([[corner]])]])
+def _modelled(modes):
+    """E of each mode, with 1 where it vanishes."""
+    model = modes.kappa[:, None] * modes.nodes + modes.z[:, None]
+    return np.where(model > 0, model, 1.0)
 
 
-def _parts(vectors, shift):
-    along = vectors * (shift @ vectors)
-    return np.vstack([along.T, shift - vectors @ (shift @ vectors)])
+def _bias(modes, noise, difference):
+    r"""Sum of :math:`\sigma^2(\lambda+\sigma^2)(D/E)^2` for a difference D of shape (B, m)."""
+    signal, share = modes.signal, noise[:, None]
+    scale = np.where(modes.kappa > 0, modes.kappa, np.inf)[:, None]
+    return modes.total(share * modes.noise * (signal / scale + share * modes.noise) * difference**2)
+
+
+def _variance(modes, noise):
+    r"""Part of the distance that comes from the draw of the training set."""
+    spread = modes.moment(2, 0)
+    weighted = np.where(spread > 0, spread / modes.kappa, 0.0) + noise * modes.mixed
+    return noise * modes.response() * weighted
+
+
+def _fluctuation(modes, noise):
+    r"""Correction of the trace of (Sigma + sigma^2) Q^2, in units of :math:`\sigma^2`."""
+    return _one_loop.second(modes, POPULATION) + noise * _one_loop.second(modes)

@@ -21,10 +21,10 @@ Sources: Merger and Goldt 2025 (arXiv 2505.24769), ledger ids MG-6 to MG-11 and 
 import numpy as np
 
 from lindiff import _check
-from lindiff._alignment import ModelPair, alignment
 from lindiff._fitted_kl import kl_fitted
 from lindiff._kernel_sums import atoms, kernel_sums
 from lindiff._loss_modes import LossModes, check_modes, levels
+from lindiff._model_pair import ModelPair, alignment
 
 __all__ = [
     "LossModes",

@@ -10,19 +10,40 @@ coordinates :math:`y=u/\sqrt{\bar\alpha}` a step of the DDIM family from noise l
 
 with :math:`y_T\sim\mathcal N(0,\mathbb 1/\bar\alpha_T)`. This is the rule of Merger and
 Goldt 2025 (ledger ids MG-3, MG-4, MG-C.9) divided by the signal; only the noise levels
-of the schedule matter.
+of the schedule matter. With infinitely many steps there are closed forms for every ratio
+of injected noise to :math:`\beta`.
 """
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from lindiff import _check
+from lindiff._chain import chain, mode_moments, mode_trajectory
+from lindiff._continuous import (
+    continuous_moments,
+    ddim_mean_factor,
+    ddim_variance,
+    final_bias,
+    flow_map,
+)
+from lindiff._solvers import advance, make_steps
 from lindiff.denoisers import AffineDenoiser, Denoiser
-from lindiff.schedules import NoiseSchedule
 
-__all__ = ["SampleLaw", "affine_moments", "ddim_mean_factor", "ddim_variance", "sample"]
+__all__ = [
+    "SampleLaw",
+    "affine_moments",
+    "continuous_moments",
+    "ddim_mean_factor",
+    "ddim_variance",
+    "final_bias",
+    "flow_map",
+    "mode_moments",
+    "mode_trajectory",
+    "sample",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +75,20 @@ class SampleLaw:
         return inside + self.null_variance * np.eye(self.mean.size)
 
 
-def sample(denoiser, schedule, n_samples, rng, *, dim=None, eta=0.0, progress=False):
-    r"""Draw samples with the DDIM family.
+def sample(
+    denoiser,
+    schedule,
+    n_samples,
+    rng,
+    *,
+    dim=None,
+    solver="ddim",
+    eta=0.0,
+    final_noise=False,
+    start=None,
+    progress=False,
+):
+    r"""Draw samples with one of the usual samplers.
 
     .. math:: u_{t-1}=\sqrt{\bar\alpha_{t-1}}\,\hat x_0+
               \sqrt{1-\bar\alpha_{t-1}-\sigma_t^2}\,\epsilon(u_t)+\sigma_t\xi_t
@@ -72,9 +105,19 @@ def sample(denoiser, schedule, n_samples, rng, *, dim=None, eta=0.0, progress=Fa
     rng : numpy.random.Generator
     dim : int, optional
         Number of coordinates; by default ``denoiser.dimension``.
+    solver : {"ddim", "ddpm", "ddpm-beta", "euler", "heun"}
+        "ddim" is the family above with :math:`\sigma_t=\eta\tilde\sigma_t`, where
+        :math:`\tilde\sigma_t^2=\beta_t(1-\bar\alpha_{t-1})/(1-\bar\alpha_t)` is the variance
+        of the bridge. "ddpm" is :math:`\eta=1`. "ddpm-beta" has the mean of "ddpm" and
+        injects :math:`\beta_t` instead. "euler" and "heun" integrate the probability-flow
+        equation :math:`dy/d\sigma=(y-D(y,\sigma))/\sigma`; an Euler step is a step of
+        DDIM with :math:`\eta=0`.
     eta : float
-        Randomness in [0, 1]: 0 is deterministic DDIM, 1 is DDPM with
-        :math:`\sigma_t^2=\beta_t(1-\bar\alpha_{t-1})/(1-\bar\alpha_t)`.
+        Randomness of "ddim", in [0, 1].
+    final_noise : bool
+        Whether "ddpm-beta" adds noise in its last step too.
+    start : array_like, shape (n_samples, dim), optional
+        First points :math:`u_T`; by default standard normal.
     progress : bool
         Show a progress bar on stderr.
 
@@ -89,7 +132,8 @@ def sample(denoiser, schedule, n_samples, rng, *, dim=None, eta=0.0, progress=Fa
 
     Notes
     -----
-    Merger and Goldt 2025, MG-3, MG-4. The cost is one call of the denoiser per level.
+    Merger and Goldt 2025, MG-3, MG-4; Karras et al. 2022 (Heun). The cost is one call of
+    the denoiser per level, for "heun" two, except in the last step.
 
     Examples
     --------
@@ -103,30 +147,25 @@ def sample(denoiser, schedule, n_samples, rng, *, dim=None, eta=0.0, progress=Fa
     """
     if not isinstance(denoiser, Denoiser):
         raise TypeError("`denoiser` must have a method denoise(x, sigma)")
-    sigma = _levels(schedule)
+    steps = make_steps(schedule, solver, eta, final_noise)
     n_samples, rng = _check.positive_int("n_samples", n_samples), _check.generator(rng)
-    eta, dim = _eta(eta), _dimension(denoiser, dim)
-    x = rng.standard_normal((n_samples, dim)) / np.sqrt(schedule.alpha_bar[-1])
-    steps = range(sigma.size - 1, -1, -1)
+    x = _first_points(start, (n_samples, _dimension(denoiser, dim)), rng)
+    x = x / np.sqrt(schedule.alpha_bar[-1])
+    order = range(len(schedule) - 1, -1, -1)
     if progress:
         from tqdm import tqdm
 
-        steps = tqdm(steps, desc="sampling", file=sys.stderr)
-    keep, _, fresh = _step_coefficients(sigma, eta)
-    for t in steps:
-        clean = np.asarray(denoiser.denoise(x, sigma[t]), dtype=np.float64)
-        if clean.shape != x.shape or not np.all(np.isfinite(clean)):
-            raise ValueError(
-                f"`denoiser` must return finite numbers of shape {x.shape}; it returned "
-                f"shape {clean.shape} at noise level {sigma[t]:.3g}"
-            )
-        x = clean + keep[t] * (x - clean)
-        if fresh[t] > 0:
-            x = x + fresh[t] * rng.standard_normal(x.shape)
+        order = tqdm(order, desc="sampling", file=sys.stderr)
+    for t in order:
+        x = advance(partial(_denoised, denoiser), steps, t, x)
+        if steps.fresh[t] > 0:
+            x = x + steps.fresh[t] * rng.standard_normal(x.shape)
     return x
 
 
-def affine_moments(denoiser, schedule, *, eta=0.0):
+def affine_moments(
+    denoiser, schedule, *, solver="ddim", eta=0.0, final_noise=False, start="normal"
+):
     r"""Return the exact law of the samples of an affine denoiser.
 
     .. math:: m\leftarrow\mu+A(m-\mu),\qquad v\leftarrow A^2v+\tau^2,\qquad
@@ -137,10 +176,17 @@ def affine_moments(denoiser, schedule, *, eta=0.0):
     Parameters
     ----------
     denoiser : AffineDenoiser
+        With a floor, a ridge or both.
     schedule : NoiseSchedule
         Levels visited, as in `sample`.
-    eta : float
-        Randomness in [0, 1].
+    solver, eta, final_noise
+        The sampler, as in `sample`; the formula shows the DDIM family. For "heun" the
+        factor of a step from t to s<t is, at equal floors,
+
+        .. math:: A=\frac{2\lambda^2+\lambda(\sigma_t^2+3\sigma_s^2)+2\sigma_t\sigma_s^3}
+                  {2(\lambda+\sigma_t^2)(\lambda+\sigma_s^2)}
+    start : {"normal", "matched"}
+        Law of the first point, as in `mode_moments`.
 
     Returns
     -------
@@ -154,9 +200,9 @@ def affine_moments(denoiser, schedule, *, eta=0.0):
 
     Notes
     -----
-    One scalar recursion for each mode, all modes at once; only positive numbers are
-    added, and 1 - A is computed without a difference, so that the relative error stays
-    below 1e-12 after 1000 steps. Merger and Goldt 2025, MG-3, MG-8, at finite step number.
+    All steps act on each mode alone; see `mode_moments` for method and accuracy (relative
+    error below 1e-12 after 1000 steps). Merger and Goldt 2025, MG-3, MG-8, at finite step
+    number; Karras et al. 2022 for Heun.
 
     Examples
     --------
@@ -167,120 +213,33 @@ def affine_moments(denoiser, schedule, *, eta=0.0):
     """
     if not isinstance(denoiser, AffineDenoiser):
         raise TypeError("`denoiser` must be an AffineDenoiser; other laws are not Gaussian")
-    sigma, eta = _levels(schedule), _eta(eta)
+    steps = make_steps(schedule, solver, eta, final_noise)
     # The last entry stands for all directions outside the eigenvectors.
     spread = np.append(denoiser.eigenvalues, 0.0) + denoiser.floor
-    keep, lose, fresh = _step_coefficients(sigma, eta)
-    variance = np.full(spread.size, 1.0 / schedule.alpha_bar[-1])
-    log_left = np.zeros(spread.size)
-    for t in range(sigma.size - 1, -1, -1):
-        noise = sigma[t] ** 2
-        whole = spread + noise
-        variance = ((spread + keep[t] * noise) / whole) ** 2 * variance + fresh[t] ** 2
-        with np.errstate(divide="ignore"):
-            log_left += np.log1p(-lose[t] * (noise / whole))
-    factor = -np.expm1(log_left)
+    load = denoiser.penalty(steps.sigma)
+    factor, variance = chain(spread, load, steps, schedule, start)
     vectors, mean = denoiser.eigenvectors, denoiser.mean
     centre = factor[-1] * mean + vectors @ ((factor[:-1] - factor[-1]) * (mean @ vectors))
     return SampleLaw(centre, variance[:-1], vectors, float(variance[-1]))
 
 
-def ddim_variance(eigenvalues, alpha_bar_end):
-    r"""Variance of DDIM samples with infinitely many steps.
-
-    .. math:: v=\frac{\lambda}{1+\bar\alpha_T(\lambda-1)}
-
-    Implements eq. (1.10).
-
-    Parameters
-    ----------
-    eigenvalues : array_like, shape (..., d)
-        Variances :math:`\lambda\ge0` behind the denoiser, with the floor if there is one.
-    alpha_bar_end : float
-        :math:`\bar\alpha_T` of the noisiest level, in (0, 1).
-
-    Returns
-    -------
-    numpy.ndarray, shape (..., d)
-
-    Raises
-    ------
-    ValueError
-        If a variance is negative or `alpha_bar_end` is outside (0, 1).
-
-    Notes
-    -----
-    Merger and Goldt 2025, MG-C.9.
-
-    Examples
-    --------
-    >>> ddim_variance([4.0], 0.25).round(4)
-    array([2.2857])
-    """
-    spread, end = _spectrum_and_end(eigenvalues, alpha_bar_end)
-    return spread / ((1.0 - end) + end * spread)
+def _denoised(denoiser, x, sigma):
+    clean = np.asarray(denoiser.denoise(x, sigma), dtype=np.float64)
+    if clean.shape != x.shape or not np.all(np.isfinite(clean)):
+        raise ValueError(
+            f"`denoiser` must return finite numbers of shape {x.shape}; it returned "
+            f"shape {clean.shape} at noise level {sigma:.3g}"
+        )
+    return clean
 
 
-def ddim_mean_factor(eigenvalues, alpha_bar_end):
-    r"""Mean of DDIM samples with infinitely many steps, in units of the mean of the data.
-
-    .. math:: \frac{m}{\mu}=1-\sqrt{\frac{\bar\alpha_T\lambda}{1+\bar\alpha_T(\lambda-1)}}
-
-    Parameters
-    ----------
-    eigenvalues : array_like, shape (..., d)
-        Variances behind the denoiser, >= 0.
-    alpha_bar_end : float
-        :math:`\bar\alpha_T` of the noisiest level, in (0, 1).
-
-    Returns
-    -------
-    numpy.ndarray, shape (..., d)
-
-    Raises
-    ------
-    ValueError
-        As in `ddim_variance`.
-
-    Notes
-    -----
-    Merger and Goldt 2025, MG-C.9.
-
-    Examples
-    --------
-    >>> ddim_mean_factor([1.0], 0.25)
-    array([0.5])
-    """
-    spread, end = _spectrum_and_end(eigenvalues, alpha_bar_end)
-    whole = (1.0 - end) + end * spread
-    # 1 - sqrt(q) = (1 - q) / (1 + sqrt(q)) keeps its digits where q is close to 1.
-    return (1.0 - end) / whole / (1.0 + np.sqrt(end * spread / whole))
-
-
-def _step_coefficients(sigma, eta):
-    """Return rho, 1 - rho and tau of the step down from each level."""
-    below = np.append(0.0, sigma[:-1])
-    ratio = below / sigma
-    drop = (sigma - below) * (sigma + below) / sigma**2
-    keep = ratio * np.sqrt((1.0 - eta) * (1.0 + eta) + (eta * ratio) ** 2)
-    lose = drop * (1.0 + (eta * ratio) ** 2) / (1.0 + keep)
-    return keep, lose, eta * below * np.sqrt(drop)
-
-
-def _levels(schedule):
-    if not isinstance(schedule, NoiseSchedule):
-        raise TypeError("`schedule` must be a NoiseSchedule; see lindiff.schedules")
-    sigma = np.asarray(schedule.sigma, dtype=np.float64)
-    if sigma[0] <= 0:
-        raise ValueError("`schedule` must start above noise 0; drop its clean level")
-    return sigma
-
-
-def _eta(eta):
-    eta = _check.as_array("eta", eta, ndim=0)
-    if not 0 <= eta <= 1:
-        raise ValueError(f"`eta` must lie in [0, 1], got {eta}")
-    return float(eta)
+def _first_points(start, shape, rng):
+    if start is None:
+        return rng.standard_normal(shape)
+    start = _check.as_array("start", start, ndim=2)
+    if start.shape != shape:
+        raise ValueError(f"`start` must have shape {shape} = (n_samples, dim), got {start.shape}")
+    return start
 
 
 def _dimension(denoiser, dim):
@@ -291,10 +250,3 @@ def _dimension(denoiser, dim):
     if known is not None and dim != known:
         raise ValueError(f"`dim` is {dim}, but the denoiser has dimension {known}")
     return dim
-
-
-def _spectrum_and_end(eigenvalues, alpha_bar_end):
-    end = _check.as_array("alpha_bar_end", alpha_bar_end, ndim=0)
-    if not 0 < end < 1:
-        raise ValueError(f"`alpha_bar_end` must lie in (0, 1), got {end}")
-    return _check.as_spectrum("eigenvalues", eigenvalues), float(end)

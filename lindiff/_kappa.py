@@ -1,0 +1,192 @@
+r"""The self-consistent factor :math:`\kappa`; see `lindiff.equivalents`.
+
+The unknown is the ratio :math:`x=\kappa/z`, the root of
+
+.. math:: N-\sum_\nu m_\nu\frac{x\lambda_\nu}{1+x\lambda_\nu}-Nzx=0,
+
+whose left side is decreasing and convex. The integer part of the sum, the number of modes
+with :math:`x\lambda>1`, is subtracted from N exactly; what remains is a sum of small
+terms. So the root has full relative accuracy also where N is close to the rank.
+"""
+
+import numpy as np
+
+from lindiff import _check
+from lindiff._compressed import compress
+
+_BLOCK = 32768
+_GRID_STEP = 0.125
+# Below this ratio of z to the largest eigenvalue, x can overflow; there z counts as zero.
+_TINY = 1e-300
+
+
+def as_modes(eigenvalues, multiplicities):
+    """Check a spectrum and its multiplicities, both of shape (d,)."""
+    eigenvalues = _check.as_spectrum("eigenvalues", eigenvalues)
+    if eigenvalues.ndim != 1:
+        raise ValueError(f"`eigenvalues` must have shape (d,), got {eigenvalues.shape}")
+    if multiplicities is None:
+        return eigenvalues, np.ones_like(eigenvalues)
+    multiplicities = np.asarray(_check.positive("multiplicities", multiplicities))
+    if multiplicities.shape != eigenvalues.shape:
+        raise ValueError(
+            f"`multiplicities` must have the shape {eigenvalues.shape} of `eigenvalues`, "
+            f"got {multiplicities.shape}"
+        )
+    return eigenvalues, multiplicities
+
+
+def as_samples(value, name="n_samples"):
+    """Check numbers of samples: real, at least 1."""
+    array = _check.as_array(name, value)
+    if np.any(array < 1):
+        raise ValueError(f"`{name}` must be at least 1, got {float(array.min()):.6g}")
+    return array
+
+
+def broadcast(**arrays):
+    """Broadcast named arrays; return the common shape and them as flat arrays."""
+    try:
+        full = np.broadcast_arrays(*arrays.values())
+    except ValueError as error:
+        shapes = ", ".join(f"`{name}` {np.shape(value)}" for name, value in arrays.items())
+        raise ValueError(f"these shapes do not broadcast: {shapes}") from error
+    return full[0].shape, [np.ravel(array) for array in full]
+
+
+def solve_kappa(eigenvalues, n_samples, z, *, multiplicities=None):
+    r"""Factor by which N samples weaken the signal in every deterministic equivalent.
+
+    .. math:: \kappa=1-\frac1N\sum_\nu m_\nu\frac{\kappa\lambda_\nu}{\kappa\lambda_\nu+z}
+
+    Parameters
+    ----------
+    eigenvalues : array_like, shape (d,)
+        Population eigenvalues :math:`\lambda_\nu\ge0`.
+    n_samples : array_like
+        Number N of samples, >= 1, not necessarily whole.
+    z : array_like
+        Noise level plus floor, :math:`(1-\bar\alpha)/\bar\alpha+c\ge0`. Broadcasts with
+        `n_samples`.
+    multiplicities : array_like, shape (d,), optional
+        How often each eigenvalue occurs, :math:`m_\nu>0`; ones by default.
+
+    Returns
+    -------
+    float or numpy.ndarray
+        The root in [0, 1], of the shape to which `n_samples` and `z` broadcast.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range or shapes do not fit.
+
+    Notes
+    -----
+    Relative error below 1e-13 for every :math:`z\ge10^{-300}\lambda_{\max}`, also at
+    N = d. At z = 0 it is the limit max(0, 1 - rank / N). The number of samples never
+    weakens the signal by more than the degrees of freedom, :math:`\kappa\ge1-\mathrm{df}(z)/N`.
+    Memory and time are linear in d, then independent of d for each root.
+    Merger and Goldt 2025, MG-12, MG-V2.b.
+
+    Examples
+    --------
+    >>> print(solve_kappa([1.0, 1.0], 2, [0.5, 1e-20]))
+    [5.e-01 1.e-10]
+    """
+    eigenvalues, multiplicities = as_modes(eigenvalues, multiplicities)
+    n_samples, z = as_samples(n_samples), np.asarray(_check.non_negative("z", z))
+    shape, (n, z) = broadcast(n_samples=n_samples, z=z)
+    kappa = solve(compress(eigenvalues, multiplicities), n, z)[1].reshape(shape)
+    return float(kappa) if shape == () else kappa
+
+
+def solve(spectrum, n, z):
+    r"""Return :math:`x=\kappa/z` and :math:`\kappa` for a `Compressed` spectrum.
+
+    `n` and `z` have shape (M,). Where z = 0, x is infinite unless N is below the rank.
+    """
+    top = spectrum.nodes.max()
+    ratio, kappa = np.full(n.shape, np.inf), np.ones(n.shape)
+    if top == 0 or n.size == 0:
+        return np.divide(1.0, z, out=ratio, where=z > 0), kappa
+    # A separate division: z may be too small to be scaled without underflow.
+    z = z / top
+    rank = spectrum.masses[spectrum.centres > 0].sum()
+    singular = (n >= rank) & (z < _TINY)
+    kappa[singular] = 1.0 - rank / n[singular]
+    regular = ~singular
+    if regular.any():
+        root = _Equation(spectrum, top).solve(n[regular], z[regular], rank)
+        ratio[regular] = root / top
+        kappa[regular] = np.minimum(root * z[regular], 1.0)
+    return ratio, kappa
+
+
+class _Equation:
+    """The sum over modes and its slope, with the count of large modes kept apart."""
+
+    def __init__(self, spectrum, top):
+        self.nodes, self.weights = spectrum.nodes / top, spectrum.weights
+        self.centres, self.masses = spectrum.centres / top, spectrum.masses
+        self.first_node = np.searchsorted(spectrum.cells, np.arange(self.centres.size + 1))
+        self.above = np.append(np.cumsum(self.masses[::-1])[::-1], 0.0)
+
+    def sums(self, x):
+        """Count of modes above 1/x, its correction, and the slope in log x; all (M,)."""
+        first = np.searchsorted(self.centres, 1.0 / x, side="right")
+        rest, slope = np.empty_like(x), np.empty_like(x)
+        rows = max(1, _BLOCK // self.nodes.size)
+        for start in range(0, x.size, rows):
+            part = slice(start, start + rows)
+            signed = x[part, None] * self.nodes
+            share = 1.0 / (1.0 + signed)
+            slope[part] = (signed * share * share) @ self.weights
+            np.negative(signed, out=signed)
+            large = np.arange(self.nodes.size) >= self.first_node[first[part], None]
+            signed[large] = 1.0
+            signed *= share
+            rest[part] = signed @ self.weights
+        return self.above[first], rest, slope
+
+    def bounds(self, n, z, rank):
+        """Two numbers between which all roots lie."""
+        low = np.min(n / (self.nodes @ self.weights + n * z))
+        with np.errstate(divide="ignore"):
+            from_z = 1.0 / z
+        many = n >= rank
+        high = np.max(from_z[many], initial=low)
+        if not many.all():
+            most = n[~many].max()
+            enough = self.above[:-1] > most
+            # An eigenvalue is at most a factor e below the centre of its cell.
+            at_most = (
+                most * np.e / ((self.above[:-1] - most) * self.centres)[enough & (self.centres > 0)]
+            )
+            high = max(high, min(at_most.min(), from_z[~many].max()))
+        return 0.999 * low, 1.001 * max(high, low)
+
+    def solve(self, n, z, rank):
+        """Bracket each root on a common grid, then three Newton steps."""
+        low, high = self.bounds(n, z, rank)
+        points = 2 + int(np.log(high / low) / _GRID_STEP)
+        grid = np.geomspace(low, high, points)
+        count, rest, _ = self.sums(grid)
+
+        def value(index):
+            return (n - count[index]) + rest[index] - n * z * grid[index]
+
+        left, right = np.zeros(n.size, dtype=np.intp), np.full(n.size, points - 1)
+        while np.any(right - left > 1):
+            middle = (left + right) // 2
+            positive = value(middle) > 0
+            left, right = np.where(positive, middle, left), np.where(positive, right, middle)
+        at_left, at_right = np.maximum(value(left), 0.0), np.minimum(value(right), 0.0)
+        drop = np.where(at_left > at_right, at_left - at_right, 1.0)
+        x = grid[left] + (grid[right] - grid[left]) * (at_left / drop)
+        # The chord is off by less than 0.4 %, and each step squares that relative error.
+        for _ in range(3):
+            count_x, rest_x, slope = self.sums(x)
+            noise = n * z * x
+            x = x * (1.0 + ((n - count_x) + rest_x - noise) / (slope + noise))
+        return x

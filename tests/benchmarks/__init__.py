@@ -1,0 +1,1 @@
+"""Speed of the package against what a user would write or install instead."""
