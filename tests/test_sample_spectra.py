@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import linalg, special, stats
 
-from lindiff import _bidiagonal, _sample_spectra, spectra
+from lindiff import _bidiagonal, _wishart, spectra
 
 SPECTRUM = spectra.power_law(6, 1.2)
 ROUTES = {
@@ -87,17 +87,34 @@ def test_moments_of_the_sample_covariance(name, n_samples, estimated_mean):
 
 @pytest.mark.parametrize("degrees", [3, 6, 11])
 def test_decomposition_rebuilds_the_drawn_factor(degrees):
-    root = _sample_spectra.factor(SPECTRUM, degrees, np.random.default_rng(4))
-    values, vectors = _sample_spectra.decompose(
+    root = _wishart.factor(SPECTRUM, degrees, np.random.default_rng(4))
+    values, vectors = _wishart.decompose(
         SPECTRUM, 5, degrees, np.random.default_rng(4), vectors=True
     )
-    plain, none = _sample_spectra.decompose(
-        SPECTRUM, 5, degrees, np.random.default_rng(4), vectors=False
-    )
+    plain, none = _wishart.decompose(SPECTRUM, 5, degrees, np.random.default_rng(4), vectors=False)
     assert none is None
     np.testing.assert_allclose(values, plain, rtol=1e-12)
     np.testing.assert_allclose((vectors * values) @ vectors.T, root @ root.T / 5, atol=1e-13)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(values.size), atol=1e-13)
+
+
+@pytest.mark.parametrize("degrees", [4, 8, 12])
+def test_twenty_decades_keep_their_digits(degrees):
+    values = np.geomspace(1.0, 1e-20, 8)
+    found, vectors = _wishart.decompose(values, 5, degrees, np.random.default_rng(17), vectors=True)
+    root = _wishart.factor(values, degrees, np.random.default_rng(17)) / np.sqrt(5)
+    with mpmath.workdps(80):
+        factor = mpmath.matrix(root.tolist())
+        exact, basis = mpmath.eigsy(factor * factor.T)
+        wanted = np.array([float(x) for x in exact])[::-1][: found.size]
+        along = [
+            float(sum(mpmath.mpf(v) * basis[i, k] ** 2 for i, v in enumerate(values)))
+            for k in range(8)
+        ][::-1][: found.size]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    np.testing.assert_allclose(values @ vectors**2, along, rtol=1e-5)
+    plain, _ = _wishart.decompose(values, 5, degrees, np.random.default_rng(17), vectors=False)
+    np.testing.assert_array_equal(plain, found)
 
 
 def test_scale_and_order_of_the_population():
