@@ -246,26 +246,31 @@ def density():
     from lindiff import equivalents
 
     eigenvalues, n = spectra.power_law(D, 1.0), 2 * D
-    low, high = np.ravel(equivalents.density_support(eigenvalues, n))[[0, -1]]
-    x = np.linspace(low, high, 1002)[1:-1]
+    bulk = equivalents.density_support(eigenvalues, n)[0]
+    x = np.geomspace(*bulk, 1002)[1:-1]
 
     def ours():
         equivalents.spectral_density(x, eigenvalues, n)
 
     def fixed_point():
-        # The Stieltjes transform of the Gram matrix slightly above the axis.
-        points = x[::100] + 1e-4j * x[::100]
-        value = -1.0 / points
-        for _ in range(20_000):
-            step = 1.0 / (np.sum(eigenvalues / (1 + value[:, None] * eigenvalues), 1) / n - points)
-            if np.max(np.abs(step - value) / np.abs(step)) < 1e-6:
-                break
+        # Stieltjes transform of the Gram matrix slightly above the axis.
+        points = x[50::100] * (1 + 1e-5j)
+        value, change = -1.0 / points, 1.0
+        while change > 1e-9:
+            sums = np.sum(eigenvalues / (1 + value[:, None] * eigenvalues), axis=1) / n
+            step = 1.0 / (sums - points)
+            change = np.max(np.abs(step - value) / np.abs(step))
             value = step
+        return value.imag * n / (np.pi * D)
 
+    worst = np.max(
+        np.abs(fixed_point() / equivalents.spectral_density(x[50::100], eigenvalues, n) - 1)
+    )
     return Row(
         "Marcenko-Pastur density of a general spectrum, 1000 points, d = 1024",
         ours,
-        (Rival("classic fixed point", fixed_point, 300, 10, 1000, "at x (1 + 1e-4 i), to 1e-6"),),
+        (Rival("classic fixed point", fixed_point, 300, 10, 1000),),
+        f"the rival iterates 1e-5 above the axis and is off by up to {worst:.0e}",
     )
 
 
