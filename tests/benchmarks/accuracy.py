@@ -34,12 +34,15 @@ def white():
 
 def power_law():
     """log det, Tr Q and Tr Q Sigma Q of a spectrum that falls like 1 / rank."""
-    eigenvalues, rng, n = spectra.power_law(D, 1.0), np.random.default_rng(1), 2 * D
-    draws = spectra.sample_spectra(eigenvalues, n, rng, size=DRAWS, projected=True)
-    whole = draws.eigenvalues[..., None] + FLOORS
-    seen = draws.projected_variances[..., None]
-    samples = np.log(whole).sum(1), (1 / whole).sum(1), (seen / whole**2).sum(1)
-    return _summary("power law, N = 2d", [_deviations(samples, eigenvalues, n, eigenvalues)])
+    eigenvalues, rng = spectra.power_law(D, 1.0), np.random.default_rng(1)
+    found = []
+    for n in (D // 2, 2 * D):
+        draws = spectra.sample_spectra(eigenvalues, n, rng, size=DRAWS, projected=True)
+        whole = draws.eigenvalues[..., None] + FLOORS
+        seen = draws.projected_variances[..., None]
+        samples = np.log(whole).sum(1), (1 / whole).sum(1), (seen / whole**2).sum(1)
+        found.append(_deviations(samples, eigenvalues, n, eigenvalues))
+    return _summary("power law, N = d/2 and 2d", found)
 
 
 def _deviations(samples, eigenvalues, n, weights):

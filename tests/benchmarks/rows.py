@@ -297,11 +297,11 @@ def density_of_few_atoms():
     )
 
 
-def white_traces(d, target):
+def white_traces(d, draws, target):
     rng = np.random.default_rng(0)
 
     def ours():
-        spectra.isotropic_traces(d, d, 0.1, rng)
+        spectra.isotropic_traces(d, d, 0.1, rng, size=draws)
 
     def gram():
         data = rng.standard_normal((d, d))
@@ -309,19 +309,19 @@ def white_traces(d, target):
         np.sum(np.log(values + 0.1)), np.sum(1 / (values + 0.1))
 
     return Row(
-        f"log det and trace of the resolvent of a white sample covariance, d = N = {d}",
+        f"log det and trace of the resolvent of {draws} white sample covariances, d = N = {d}",
         ours,
-        (Rival("Gram matrix and eigvalsh", gram, target),),
-        "one draw, z = 0.1",
+        (Rival("Gram matrix and eigvalsh", gram, target, 1, draws),),
+        "z = 0.1",
     )
 
 
 def white_traces_1024():
-    return white_traces(1024, 500)
+    return white_traces(1024, 64, 500)
 
 
 def white_traces_4096():
-    return white_traces(4096, 10_000)
+    return white_traces(4096, 16, 10_000)
 
 
 ROWS = (
