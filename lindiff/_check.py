@@ -47,9 +47,15 @@ def as_covariance(name, value):
     array = as_array(name, value, ndim=2)
     if array.shape[0] != array.shape[1] or array.shape[0] == 0:
         raise ValueError(f"`{name}` must be a square matrix, got shape {array.shape}")
-    if np.any(np.abs(array - array.T) > _SYMMETRY_RTOL * np.max(np.abs(array))):
+    # One copy: every strided read of a large transpose misses the cache.
+    mean = array.T.copy()
+    difference = array - mean
+    largest = max(array.max(), -array.min())
+    if np.abs(difference, out=difference).max() > _SYMMETRY_RTOL * largest:
         raise ValueError(f"`{name}` must be symmetric; pass ({name} + {name}.T) / 2")
-    return 0.5 * array + 0.5 * array.T
+    mean *= 0.5
+    mean += np.multiply(array, 0.5, out=difference)
+    return mean
 
 
 def positive(name, value):

@@ -161,8 +161,10 @@ class _Curve:
         side = np.where(barrier > u, 1.0, -1.0)
         while active.size:
             inverse = 1.0 / (self.values - u[active, None])
-            above = (inverse**2) @ self.second - 1.0
-            slope = 2.0 * (inverse**3) @ self.second
+            power = inverse * inverse
+            above = power @ self.second - 1.0
+            power *= inverse
+            slope = 2.0 * (power @ self.second)
             closed = slope * side[active] >= 0
             step = np.where(closed, 0.0, -above / np.where(closed, 1.0, slope))
             moved = u[active] + step

@@ -27,7 +27,10 @@ def moments_of_data(data):
     size = np.linalg.norm(data)
     if n > d:
         (triangle,) = scipy.linalg.qr(centred, mode="r", overwrite_a=True)
-        centred = triangle[:d]
-    _, singular, rows = np.linalg.svd(centred, full_matrices=False)
+        _, singular, rows = np.linalg.svd(triangle[:d], full_matrices=False)
+    else:
+        basis, triangle = scipy.linalg.qr(centred.T, mode="economic", overwrite_a=True)
+        vectors, singular, _ = np.linalg.svd(triangle)
+        rows = vectors.T @ basis.T
     kept = singular > max(n, d) * np.finfo(float).eps * size
     return mean, singular[kept] ** 2 / n, rows[kept].T

@@ -1,4 +1,4 @@
-r"""Eigenvalues of covariances: model spectra, measured spectra, and simple functions of them."""
+r"""Eigenvalues of covariances: model spectra, measured spectra, simple functions, random draws."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,29 @@ import numpy as np
 from scipy import linalg
 
 from lindiff import _check
+from lindiff._sample_spectra import (
+    IsotropicTraces,
+    SampleSpectra,
+    isotropic_traces,
+    sample_log_det,
+    sample_spectra,
+)
 
 __all__ = [
+    "IsotropicTraces",
+    "SampleSpectra",
     "Spectrum",
     "covariance_spectrum",
     "degrees_of_freedom",
     "isotropic",
+    "isotropic_traces",
     "marchenko_pastur_atom",
     "marchenko_pastur_density",
     "marchenko_pastur_edges",
     "participation_ratio",
     "power_law",
+    "sample_log_det",
+    "sample_spectra",
     "spiked",
 ]
 

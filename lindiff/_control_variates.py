@@ -1,0 +1,72 @@
+"""Means with standard errors, from moments of draws that are merged piece by piece."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_RANK_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and centred second moments of n draws of outputs (m,) and controls (p,)."""
+
+    count: int
+    output_mean: np.ndarray
+    output_square: np.ndarray
+    control_mean: np.ndarray
+    control_square: np.ndarray
+    cross: np.ndarray
+
+    @classmethod
+    def of(cls, outputs, controls):
+        """Moments of the rows of outputs (n, m) and controls (n, p)."""
+        output_mean, control_mean = outputs.mean(axis=0), controls.mean(axis=0)
+        # Infinite outputs are legitimate; their spread is then undefined.
+        with np.errstate(invalid="ignore"):
+            y, x = outputs - output_mean, controls - control_mean
+            square, cross = np.sum(y**2, axis=0), np.einsum("np,nm->pm", x, y)
+        return cls(len(outputs), output_mean, square, control_mean, x.T @ x, cross)
+
+    def merged(self, other):
+        """Moments of both sets of draws together."""
+        count = self.count + other.count
+        share = self.count * other.count / count
+        with np.errstate(invalid="ignore"):
+            y = other.output_mean - self.output_mean
+            x = other.control_mean - self.control_mean
+            return Moments(
+                count,
+                self.output_mean + y * (other.count / count),
+                self.output_square + other.output_square + share * y**2,
+                self.control_mean + x * (other.count / count),
+                self.control_square + other.control_square + share * np.outer(x, x),
+                self.cross + other.cross + share * np.outer(x, y),
+            )
+
+
+def plain_estimate(moments):
+    """Mean and standard error of every output, shapes (m,)."""
+    error = np.sqrt(moments.output_square / (moments.count * (moments.count - 1)))
+    return moments.output_mean, error
+
+
+def controlled_estimate(moments, expected):
+    """Mean and standard error after regression on controls of known expectation (p,).
+
+    The standard error is that of the regression line at the expected controls; it counts the
+    fitted slopes. Controls that repeat others are dropped through a pseudo-inverse.
+    """
+    scale = np.sqrt(np.diag(moments.control_square))
+    scale[scale == 0] = 1.0
+    strength, axes = np.linalg.eigh(moments.control_square / np.outer(scale, scale))
+    used = strength > _RANK_TOLERANCE * max(strength.max(initial=0.0), 1.0)
+    directions = axes[:, used] / np.sqrt(strength[used])
+    slopes = directions.T @ (moments.cross / scale[:, None])
+    offset = directions.T @ ((expected - moments.control_mean) / scale)
+    with np.errstate(invalid="ignore"):
+        rest = np.maximum(moments.output_square - np.sum(slopes**2, axis=0), 0.0)
+        variance = rest / (moments.count - 1 - np.count_nonzero(used))
+        mean = moments.output_mean + offset @ slopes
+    mean = np.where(np.isinf(moments.output_mean), moments.output_mean, mean)
+    return mean, np.sqrt(variance * (1.0 / moments.count + offset @ offset))

@@ -1,0 +1,150 @@
+"""When to stop training: the time at which the test loss is lowest."""
+
+import numpy as np
+
+from lindiff._loss_modes import check_modes, levels
+from lindiff._training import Level, flow, start_of
+
+_GRID = 256
+_HALVINGS = 60
+
+
+def best_mode_times(modes, alpha_bar, *, floor=0.0, start=0.0):
+    r"""Time at which the test loss of each direction is lowest under gradient flow.
+
+    .. math:: \tau_\nu=-\frac1{2D_\nu}\ln\frac{w^{\rm test}_\nu-w^*_\nu}{w_\nu(0)-w^*_\nu},
+              \qquad w^{\rm test}_\nu=\frac{\sqrt{1-\bar\alpha}}
+              {\bar\alpha(m_\nu+\delta_\nu^2)+1-\bar\alpha}
+
+    Parameters
+    ----------
+    modes : losses.LossModes
+    alpha_bar : float, array_like or NoiseSchedule, shape (...)
+        In (0, 1], below 1 if a variance is 0 without a floor.
+    floor : float or array_like
+        :math:`c\ge0`; broadcasts with `alpha_bar`.
+    start : float or array_like, shape (k,)
+        Weights before training.
+
+    Returns
+    -------
+    numpy.ndarray, shape (..., k)
+        ``inf`` where training should run to convergence, 0 where it should not begin.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `modes` is no LossModes, or an argument is out of range.
+
+    Notes
+    -----
+    From a zero start the argument of the logarithm is
+    :math:`(m_\nu+\delta_\nu^2-\hat\lambda_\nu-c)/(m_\nu+\delta_\nu^2+\sigma^2)`. Merger and
+    Goldt 2025, MG-B.3.
+
+    Examples
+    --------
+    >>> from lindiff.losses import LossModes
+    >>> best_mode_times(LossModes([1.0, 0.0], [1.0, 1.0]), 0.5).round(4)
+    array([   inf, 0.6931])
+    """
+    start = start_of(start, check_modes(modes).eigenvalues.size)
+    level = Level.build(modes.eigenvalues, *levels(modes.eigenvalues, alpha_bar, floor))
+    way = start - level.optimum
+    wanted = _overshoot(level, modes)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        share = np.where(way == 0, 1.0, wanted / way)
+        times = -np.log(np.clip(share, 0.0, 1.0)) / (2.0 * level.curvature)
+    return np.where(share <= 0, np.inf, np.where(share >= 1, 0.0, times))
+
+
+def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):
+    r"""Time at which the whole test loss is lowest under gradient flow, and that loss.
+
+    .. math:: \tau^*=\arg\min_{\tau\in[0,\infty]}L^{\rm test}(\tau)
+
+    Parameters
+    ----------
+    modes, alpha_bar, floor, start
+        As in `best_mode_times`.
+
+    Returns
+    -------
+    times : float or numpy.ndarray, shape (...)
+        ``inf`` if training should run to convergence.
+    losses : float or numpy.ndarray, shape (...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `best_mode_times`.
+
+    Notes
+    -----
+    Directions of different rates can give several minima. The loss is compared on 256 times,
+    spaced evenly in :math:`\ln\tau` from far below the fastest relaxation to far above the
+    slowest, and at both ends; around the lowest, a bisection of the sign of the derivative
+    finds the minimum to rounding. A second minimum narrower than the spacing, and deeper, would
+    be missed. Merger and Goldt 2025, MG-B.2, MG-B.3.
+
+    Examples
+    --------
+    >>> from lindiff.losses import LossModes
+    >>> time, loss = best_time(LossModes([1.0, 0.0], [1.0, 1.0]), 0.5)
+    >>> round(time, 4), round(loss, 4)
+    (0.791, 1.0255)
+    """
+    start = start_of(start, check_modes(modes).eigenvalues.size)
+    ratio, floor = levels(modes.eigenvalues, alpha_bar, floor)
+    level = Level.build(modes.eigenvalues, ratio.ravel(), floor.ravel())
+    times, values = _search(modes, level, start)
+    if not ratio.shape:
+        return float(times[0]), float(values[0])
+    return times.reshape(ratio.shape), values.reshape(ratio.shape)
+
+
+def _search(modes, level, start):
+    def loss(left, done):
+        return level.loss(left, done, start, modes.second_moments) @ modes.multiplicities
+
+    def loss_at(log_time):
+        return loss(*flow(level.curvature, np.exp(log_time)[:, None]))
+
+    low = np.log(1e-4 / level.curvature.max(axis=1))
+    high = np.log(40.0 / level.curvature.min(axis=1))
+    grid = low + (high - low) * np.linspace(0.0, 1.0, _GRID)[:, None]
+    best = np.argmin([loss_at(row) for row in grid], axis=0)
+    column = np.arange(best.size)
+    left = grid[np.maximum(best - 1, 0), column]
+    right = grid[np.minimum(best + 1, _GRID - 1), column]
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (left + right)
+        rising = _slope(modes, level, start, np.exp(middle)[:, None]) > 0
+        left, right = np.where(rising, left, middle), np.where(rising, middle, right)
+    inside = 0.5 * (left + right)
+    # At equal loss an end wins: on the plateau before it the time has no meaning.
+    values = np.array([loss(1.0, 0.0), loss(0.0, 1.0), loss_at(inside)])
+    winner = np.argmin(values, axis=0)
+    return np.choose(winner, [0.0, np.inf, np.exp(inside)]), values[winner, column]
+
+
+def _slope(modes, level, start, time):
+    """Derivative of the test loss with respect to time, up to a positive factor."""
+    left, _ = flow(level.curvature, time)
+    way, stiffness = start - level.optimum, _stiffness(level, modes)
+    pull = level.curvature * stiffness * way * (left * way - _overshoot(level, modes)) * left
+    return -(pull @ modes.multiplicities)
+
+
+def _stiffness(level, modes):
+    return level.signal * modes.second_moments + level.noise**2
+
+
+def _overshoot(level, modes):
+    """Weight that is best on fresh points minus the weight that training ends at."""
+    stiffness = _stiffness(level, modes)
+    surplus = level.misfit * level.curvature - level.signal * modes.second_moments
+    # A direction without noise and data has no best weight: it stays where training ends.
+    return np.divide(
+        level.optimum * surplus, stiffness, out=np.zeros_like(stiffness), where=stiffness > 0
+    )
