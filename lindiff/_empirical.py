@@ -1,5 +1,6 @@
 """The denoiser that knows only its training points, and the search for the nearest one."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,19 +23,20 @@ class EmpiricalDenoiser:
     Parameters
     ----------
     data : array_like, shape (N, d)
-        Training points.
+        Training points. A ``numpy.memmap`` is not copied but read block by block, of any
+        real type, and may be larger than the memory.
 
     Raises
     ------
     ValueError
-        If `data` is empty or not a matrix.
+        If `data` is empty, not a matrix, or has a NaN.
 
     Notes
     -----
     Points are visited in blocks with a running maximum of the exponents, so nothing
     overflows and memory stays bounded; the cost is :math:`O(Nd)` for each point. At
     ``sigma = 0`` the answer is the nearest training point, or the mean of those at the
-    same distance.
+    same distance. `stream_denoise` takes the points from an iterator.
 
     Examples
     --------
@@ -45,9 +47,14 @@ class EmpiricalDenoiser:
     data: np.ndarray
 
     def __post_init__(self):
-        data = _training_set(self.data).copy()
+        data = self.data
+        if isinstance(data, np.memmap):
+            object.__setattr__(self, "_centre", _mean_of_blocks(data))
+            return
+        data = _training_set(data).copy()
         data.setflags(write=False)
         object.__setattr__(self, "data", data)
+        object.__setattr__(self, "_centre", data.mean(axis=0))
 
     @property
     def dimension(self):
@@ -74,20 +81,73 @@ class EmpiricalDenoiser:
         numpy.ndarray, shape (..., d)
         """
         x, sigma = points_and_levels(x, sigma, self.dimension)
-        centre = self.data.mean(axis=0)
-        flat, levels = (x - centre).reshape(-1, self.dimension), sigma.reshape(-1)
+        flat, levels = (x - self._centre).reshape(-1, self.dimension), sigma.reshape(-1)
         out = np.empty_like(flat)
         for start in range(0, len(flat), _QUERIES):
             part = slice(start, start + _QUERIES)
-            out[part] = _weighted_mean(self.data, centre, flat[part], levels[part])
-        return (centre + out).reshape(x.shape)
+            blocks = (block - self._centre for block in _blocks(self.data))
+            out[part] = _weighted_mean(blocks, flat[part], levels[part])
+        return (self._centre + out).reshape(x.shape)
 
 
-def _weighted_mean(data, centre, x, sigma):
+def stream_denoise(blocks, x, sigma):
+    r"""Denoise with all training points of a stream, which is read once.
+
+    .. math:: D(x,\sigma)=\sum_iw_i(x)\,x_i,\qquad
+              w_i(x)\propto\exp\!\Big(-\frac{\lVert x-x_i\rVert^2}{2\sigma^2}\Big)
+
+    Parameters
+    ----------
+    blocks : iterable of array_like, shape (n, d)
+        Training points in pieces of any size, such as the batches of a data loader.
+    x : array_like, shape (..., d)
+        Points :math:`y+\sigma z`.
+    sigma : float or array_like
+        Noise level :math:`\ge0`, broadcast against the shape of `x` without its last axis.
+
+    Returns
+    -------
+    numpy.ndarray, shape (..., d)
+        What `EmpiricalDenoiser` returns for the same points.
+
+    Raises
+    ------
+    ValueError
+        If the stream is empty, or a block is bad or does not fit `x`.
+
+    Notes
+    -----
+    Memory: all of `x`, one block, and one weight for each pair of the two. Li, Dai and Qu
+    2024, L-8.
+
+    Examples
+    --------
+    >>> stream_denoise(([[float(i)]] for i in range(3)), [[0.9]], 0.01)
+    array([[1.]])
+    """
+    blocks = (_training_set(block, "blocks") for block in blocks)
+    first = next(blocks, None)
+    if first is None:
+        raise ValueError("`blocks` is empty; pass at least one block of training points")
+    x, sigma = points_and_levels(x, sigma, first.shape[1])
+    centre = first.mean(axis=0)
+
+    def centred():
+        for block in itertools.chain([first], blocks):
+            if block.shape[1] != centre.size:
+                raise ValueError(
+                    f"`blocks` must all have {centre.size} columns, got {block.shape[1]}"
+                )
+            yield block - centre
+
+    flat = (x - centre).reshape(-1, centre.size)
+    return (centre + _weighted_mean(centred(), flat, sigma.reshape(-1))).reshape(x.shape)
+
+
+def _weighted_mean(blocks, x, sigma):
     total, mass = np.zeros_like(x), np.zeros(len(x))
     highest = np.full(len(x), -np.inf)
-    for start in range(0, len(data), _BLOCK):
-        block = data[start : start + _BLOCK] - centre
+    for block in blocks:
         # |x|^2 is the same for all training points and drops out.
         score = x @ block.T - 0.5 * np.einsum("ij,ij->i", block, block)
         new = np.maximum(highest, score.max(axis=1))
@@ -97,6 +157,21 @@ def _weighted_mean(data, centre, x, sigma):
         mass = keep * mass + weight.sum(axis=1)
         highest = new
     return total / mass[:, None]
+
+
+def _blocks(data):
+    for start in range(0, len(data), _BLOCK):
+        yield np.asarray(data[start : start + _BLOCK], dtype=np.float64)
+
+
+def _mean_of_blocks(data):
+    """Check stored points block by block and return their mean."""
+    if data.ndim != 2 or 0 in data.shape:
+        raise ValueError(f"`data` must have shape (N, d) with N, d >= 1, got {data.shape}")
+    total = np.zeros(data.shape[1])
+    for start in range(0, len(data), _BLOCK):
+        total += _check.as_array("data", data[start : start + _BLOCK], ndim=2).sum(axis=0)
+    return total / len(data)
 
 
 def _scaled(gap, sigma):
@@ -168,8 +243,8 @@ def points_and_levels(x, sigma, dimension, *, name="sigma"):
     return x, np.broadcast_to(sigma, shape)
 
 
-def _training_set(data):
-    data = _check.as_array("data", data, ndim=2)
+def _training_set(data, name="data"):
+    data = _check.as_array(name, data, ndim=2)
     if 0 in data.shape:
-        raise ValueError(f"`data` is empty, shape {data.shape}; pass (N, d) with N, d >= 1")
+        raise ValueError(f"`{name}` is empty, shape {data.shape}; pass (N, d) with N, d >= 1")
     return data

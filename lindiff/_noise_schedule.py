@@ -170,6 +170,18 @@ class NoiseSchedule:
         scale = np.hypot(1.0, sigma)
         return ((sigma - before) / scale) * ((sigma + before) / scale)
 
+    @property
+    def time(self):
+        r"""Time of the Ornstein-Uhlenbeck process, :math:`t=\tfrac12\ln(1+\sigma^2)`.
+
+        Levels are made from it by `lindiff.schedules.ornstein_uhlenbeck`; it equals
+        :math:`-\tfrac12\ln\bar\alpha`.
+        """
+        sigma = self.sigma
+        # The square of a huge sigma would overflow; there the 1 is of no account.
+        short = np.log1p(np.square(np.minimum(sigma, 1e100))) / 2.0
+        return np.where(sigma < 1e100, short, np.log(np.maximum(sigma, 1e100)))
+
     def as_vp(self):
         r"""Return the same levels with :math:`s^2+n^2=1`."""
         scale = np.hypot(1.0, self.sigma)
@@ -178,6 +190,32 @@ class NoiseSchedule:
     def as_ve(self):
         r"""Return the same levels with :math:`s=1`."""
         return NoiseSchedule(np.ones_like(self.signal), self.sigma)
+
+    def thin(self, n_levels):
+        r"""Return `n_levels` evenly spaced ones of the levels, the noisiest among them.
+
+        .. math:: t_k=\mathrm{round}\big(kT/K\big),\qquad k=1,\dots,K
+
+        Parameters
+        ----------
+        n_levels : int
+            K, from 1 to T.
+
+        Returns
+        -------
+        NoiseSchedule
+
+        Examples
+        --------
+        >>> NoiseSchedule(np.ones(10), np.arange(1.0, 11.0)).thin(4).sigma
+        array([ 3.,  5.,  8., 10.])
+        """
+        n_levels = _check.positive_int("n_levels", n_levels)
+        if n_levels > len(self):
+            raise ValueError(f"`n_levels` must be at most the number of levels, {len(self)}")
+        # Halves round up, in integers, so that equal gaps stay equal.
+        steps = np.arange(1, n_levels + 1) * (2 * len(self)) + n_levels
+        return self.subset(steps // (2 * n_levels) - 1)
 
     def subset(self, indices):
         """Return the levels at increasing `indices` (integers, mask or slice)."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from lindiff import _check
 from lindiff._affine import AffineDenoiser
-from lindiff._empirical import EmpiricalDenoiser, nearest_neighbours
+from lindiff._empirical import EmpiricalDenoiser, nearest_neighbours, stream_denoise
 from lindiff._mixture import GaussianMixtureDenoiser
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "GaussianMixtureDenoiser",
     "nearest_neighbours",
     "predict_noise",
+    "stream_denoise",
 ]
 
 

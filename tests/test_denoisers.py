@@ -1,9 +1,13 @@
+import tracemalloc
+
 import mpmath
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
 
 from lindiff import _empirical
 from lindiff.denoisers import (
@@ -13,7 +17,9 @@ from lindiff.denoisers import (
     GaussianMixtureDenoiser,
     nearest_neighbours,
     predict_noise,
+    stream_denoise,
 )
+from lindiff.schedules import linear_beta
 
 
 def _rng(seed=0):
@@ -101,6 +107,93 @@ class TestAffine:
         weights, bias = AffineDenoiser.from_data(data, floor=gamma / a).weights(a)
         np.testing.assert_allclose(weights.ravel(), best[: d * d], atol=1e-5)
         np.testing.assert_allclose(bias, best[d * d :], atol=1e-5)
+
+    @pytest.mark.parametrize("constant", [True, False])
+    def test_ridge_equals_ridge_regression_at_every_level(self, constant):
+        rng = _rng(14)
+        n, d = 5, 8
+        data = rng.standard_normal((n, d))
+        data -= data.mean(axis=0)
+        denoiser = AffineDenoiser.from_data(data, ridge=0.15 if constant else lambda a: 0.2 * a**2)
+        for a in (0.05, 0.6, 0.999):
+            design = np.concatenate([np.sqrt(a / n) * data, np.sqrt(1 - a) * np.eye(d)])
+            target = np.concatenate([np.zeros((n, d)), np.eye(d)])
+            gamma = 0.15 if constant else 0.2 * a**2
+            fit = Ridge(alpha=gamma, fit_intercept=False, solver="svd").fit(design, target)
+            np.testing.assert_allclose(denoiser.weights(a)[0], fit.coef_, atol=1e-12)
+            x = rng.standard_normal((3, d))
+            got = predict_noise(denoiser, x, a)
+            np.testing.assert_allclose(got, denoiser.predict_noise(x, a), atol=1e-12)
+            np.testing.assert_allclose(got, x @ fit.coef_.T, atol=1e-12)
+
+    def test_ridge_and_floor_are_one_at_each_level(self):
+        data, x = _rng(15).standard_normal((4, 6)), _rng(16).standard_normal((3, 6))
+        floor = AffineDenoiser.from_data(data, floor=0.3)
+        ridge = AffineDenoiser.from_data(data, ridge=lambda a: 0.3 * a)
+        both = AffineDenoiser.from_data(data, floor=0.2, ridge=lambda a: 0.1 * a)
+        for sigma in (0.0, 1e-3, 2.0, 1e6):
+            want = floor.denoise(x, sigma)
+            np.testing.assert_allclose(ridge.denoise(x, sigma), want, rtol=1e-12, atol=1e-14)
+            np.testing.assert_allclose(both.denoise(x, sigma), want, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(ridge.penalty([0.0, 3.0]), 0.3)
+        np.testing.assert_allclose(AffineDenoiser.from_data(data, ridge=0.1).penalty(3.0), 1.0)
+
+    @pytest.mark.parametrize("regular", [{}, {"floor": 0.2}, {"ridge": 0.1}])
+    @pytest.mark.parametrize("n", [4, 30])
+    def test_gains_are_the_spectra_of_the_maps_at_all_levels(self, n, regular):
+        rng = _rng(17)
+        denoiser = AffineDenoiser.from_data(rng.standard_normal((n, 6)), **regular)
+        schedule = linear_beta(1000)
+        gain, null = denoiser.gains(schedule.sigma)
+        noise_gain, noise_null = denoiser.noise_gains(schedule.alpha_bar)
+        k = denoiser.eigenvalues.size
+        assert gain.shape == noise_gain.shape == (1000, k)
+        assert null.shape == noise_null.shape == (1000,)
+        for t in (0, 300, 999):
+            sigma, a = schedule.sigma[t], schedule.alpha_bar[t]
+            x = rng.standard_normal((5, 6))
+            clean = (denoiser.denoise(x, sigma) - denoiser.mean) @ denoiser.eigenvectors
+            want = (x - denoiser.mean) @ denoiser.eigenvectors * gain[t]
+            np.testing.assert_allclose(clean, want, rtol=1e-9, atol=1e-12)
+            spectrum = np.concatenate([noise_gain[t], np.full(6 - k, noise_null[t])])
+            values = np.linalg.eigvalsh(denoiser.weights(a)[0])
+            np.testing.assert_allclose(values, np.sort(spectrum), rtol=1e-10)
+        # sqrt(1 - alpha_bar) w = 1 - g, in numbers that do not cancel.
+        np.testing.assert_allclose(
+            np.sqrt(schedule.noise_var)[:, None] * noise_gain, 1 - gain, rtol=1e-9
+        )
+
+    def test_gains_against_50_digits(self):
+        sigma = np.array([1e-9, 0.3, 80.0, 1e9])
+        gain, null = AffineDenoiser([0.0, 0.0], [1e-12], [[1.0], [0.0]], 1e-15, 1e-3).gains(sigma)
+        with mpmath.workdps(50):
+            for i, s in enumerate(map(mpmath.mpf, sigma)):
+                load = mpmath.mpf(1e-15) + mpmath.mpf(1e-3) * (1 + s**2)
+                for got, lam in ((gain[i, 0], load + mpmath.mpf(1e-12)), (null[i], load)):
+                    np.testing.assert_allclose(got, float(lam / (lam + s**2)), rtol=1e-14)
+
+    def test_denoise_is_the_regression_of_clean_on_noisy(self):
+        """Least squares on simulated pairs, of data that are not Gaussian."""
+        rng = _rng(18)
+        n, sigma = 400_000, 0.8
+        clean = rng.exponential(size=(n, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0.2], [0, 0, 0.3]])
+        noisy = clean + sigma * rng.standard_normal(clean.shape)
+        fit = LinearRegression().fit(noisy, clean)
+        x = rng.standard_normal((4, 3))
+        want = AffineDenoiser.from_data(clean).denoise(x, sigma)
+        error = np.std(clean - fit.predict(noisy), axis=0) / np.sqrt(n)
+        scale = np.sqrt(1 + np.sum((x - clean.mean(axis=0)) ** 2, axis=1) / sigma**2)
+        assert np.all(np.abs(fit.predict(x) - want) < 4 * error * scale[:, None])
+
+    def test_denoise_follows_the_score_of_scipys_normal(self):
+        rng = _rng(19)
+        mean, cov, sigma, step = rng.standard_normal(3), _covariance(3, rng), 0.6, 1e-5
+        law = multivariate_normal(mean, cov + sigma**2 * np.eye(3))
+        x = rng.standard_normal((4, 3))
+        slopes = [(law.logpdf(x + e) - law.logpdf(x - e)) / (2 * step) for e in step * np.eye(3)]
+        want = x + sigma**2 * np.stack(slopes, axis=-1)
+        got = AffineDenoiser.from_moments(mean, cov).denoise(x, sigma)
+        np.testing.assert_allclose(got, want, atol=1e-9)
 
     def test_weights_for_many_levels(self):
         rng = _rng(6)
@@ -194,6 +287,8 @@ class TestAffine:
             (lambda: AffineDenoiser([0.0, 0.0], [1.0], [[1.0]]), "shape"),
             (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], floor=-1.0), "floor"),
             (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], floor=[1.0]), "one number"),
+            (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], ridge=-1.0), "`ridge`"),
+            (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], ridge=[0.1]), "`ridge`"),
             (lambda: AffineDenoiser([np.nan], [1.0], [[1.0]]), "NaN"),
             (lambda: AffineDenoiser.from_moments([0.0], [[1.0, 0.0], [0.0, 1.0]]), "shape"),
             (lambda: AffineDenoiser.from_moments([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]]), "negative"),
@@ -221,6 +316,16 @@ class TestAffine:
             predict_noise(denoiser, [1.0, 1.0], 1.0)
         with pytest.raises(TypeError, match="denoise"):
             predict_noise(None, [1.0, 1.0], 0.5)
+        with pytest.raises(ValueError, match="sigma"):
+            denoiser.gains([-1.0])
+        with pytest.raises(ValueError, match="sigma"):
+            denoiser.penalty(np.nan)
+        with pytest.raises(ValueError, match="alpha_bar"):
+            denoiser.noise_gains(1.5)
+        for ridge in (lambda a: -a, lambda a: np.ones(7)):
+            bad = AffineDenoiser.from_data([[0.0, 0.0], [1.0, 1.0]], ridge=ridge)
+            with pytest.raises(ValueError, match="ridge"):
+                bad.denoise([1.0, 1.0], 1.0)
         with pytest.raises(ValueError, match="read-only"):
             denoiser.mean[0] = 1.0
 
@@ -241,6 +346,58 @@ class TestEmpirical:
         monkeypatch.setattr(_empirical, "_BLOCK", 5)
         monkeypatch.setattr(_empirical, "_QUERIES", 3)
         np.testing.assert_allclose(denoiser.denoise(x, sigma), want, rtol=1e-11)
+
+    def test_denoise_follows_the_slope_of_the_kernel_density(self):
+        rng = _rng(24)
+        data, x, sigma, step = rng.standard_normal((40, 3)), rng.standard_normal((5, 3)), 0.5, 1e-5
+        log = KernelDensity(bandwidth=sigma).fit(data).score_samples
+        slopes = [(log(x + e) - log(x - e)) / (2 * step) for e in step * np.eye(3)]
+        want = x + sigma**2 * np.stack(slopes, axis=-1)
+        np.testing.assert_allclose(EmpiricalDenoiser(data).denoise(x, sigma), want, atol=1e-8)
+
+    @pytest.mark.parametrize("sigma", [0.0, 1e-3, 0.6, 50.0])
+    def test_stream_equals_the_whole_set(self, sigma):
+        rng = _rng(25)
+        data, x = rng.standard_normal((50, 4)) + 3, rng.standard_normal((2, 3, 4)) + 3
+        want = EmpiricalDenoiser(data).denoise(x, sigma)
+        for size in (1, 7, 50):
+            blocks = (data[i : i + size] for i in range(0, 50, size))
+            np.testing.assert_allclose(stream_denoise(blocks, x, sigma), want, rtol=1e-12)
+
+    def test_stored_points_are_read_in_bounded_memory(self, tmp_path, monkeypatch):
+        rng = _rng(26)
+        monkeypatch.setattr(_empirical, "_BLOCK", 64)
+        data = rng.standard_normal((20_000, 30)).astype(np.float32)
+        stored = np.memmap(tmp_path / "data", np.float32, "w+", shape=data.shape)
+        stored[:] = data
+        x = rng.standard_normal((5, 30))
+        tracemalloc.start()
+        denoiser = EmpiricalDenoiser(stored)
+        got = denoiser.denoise(x, 2.0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < data.nbytes / 10
+        assert denoiser.dimension == 30
+        np.testing.assert_allclose(got, EmpiricalDenoiser(data).denoise(x, 2.0), rtol=1e-12)
+        stored[-1, 0] = np.nan
+        with pytest.raises(ValueError, match="`data` has NaN"):
+            EmpiricalDenoiser(stored)
+        with pytest.raises(ValueError, match=r"`data` must have shape \(N, d\)"):
+            EmpiricalDenoiser(stored.reshape(-1))
+
+    def test_bad_streams(self):
+        with pytest.raises(ValueError, match="`blocks` is empty"):
+            stream_denoise(iter([]), [0.0], 1.0)
+        with pytest.raises(ValueError, match="`blocks` is empty"):
+            stream_denoise([np.zeros((0, 1))], [0.0], 1.0)
+        with pytest.raises(ValueError, match="`blocks` must all have 1 columns"):
+            stream_denoise([[[0.0]], [[0.0, 1.0]]], [0.0], 1.0)
+        with pytest.raises(ValueError, match="`blocks` has NaN"):
+            stream_denoise([[[0.0]], [[np.nan]]], [0.0], 1.0)
+        with pytest.raises(ValueError, match="`x`"):
+            stream_denoise([[[0.0]]], [0.0, 1.0], 1.0)
+        with pytest.raises(ValueError, match="`sigma`"):
+            stream_denoise([[[0.0]]], [0.0], -1.0)
 
     def test_weights_against_50_digits(self):
         data, x, sigma = np.array([[-1.0], [0.3], [1.1]]), 0.4, 0.07
@@ -362,6 +519,16 @@ class TestMixture:
         )
         got = model.responsibilities(x, sigma)
         np.testing.assert_allclose(got, parts / parts.sum(axis=-1, keepdims=True), rtol=1e-10)
+
+    def test_responsibilities_against_scikit_learn(self):
+        rng = _rng(46)
+        model, x, sigma = self._model(rng), rng.standard_normal((6, 2)), 0.5
+        other = GaussianMixture(3, covariance_type="full")
+        other.weights_, other.means_ = model.weights, model.means
+        inverse = np.linalg.inv(model.covs + sigma**2 * np.eye(2))
+        other.precisions_cholesky_ = np.linalg.cholesky(inverse)
+        got = model.responsibilities(x, sigma)
+        np.testing.assert_allclose(got, other.predict_proba(x), rtol=1e-10)
 
     def test_denoise_follows_the_score(self):
         rng = _rng(43)

@@ -159,6 +159,36 @@ def test_subset(schedule):
         schedule.subset([0.5, 1.0])
 
 
+def test_time_samples_the_same_process_again(schedule):
+    """Discrete steps and the continuous process at `time` give the same levels."""
+    again = schedules.ornstein_uhlenbeck(schedule.time)
+    for name in ("sigma", "alpha_bar", "noise_var"):
+        # The signal exp(-t) carries the rounding of t, hence the factor.
+        bound = 1e-14 * max(1.0, schedule.time[-1])
+        assert_allclose(getattr(again, name), getattr(schedule, name), rtol=bound)
+
+
+def test_time_is_accurate_at_both_ends():
+    sigma = np.array([0.0, 1e-160, 1e-9, 1.0, 1e9, 1e99, 1e101, 1e300])
+    with mpmath.workdps(700):
+        want = [float(mpmath.log(1 + mpmath.mpf(s) ** 2) / 2) for s in sigma]
+    got = schedules.NoiseSchedule(np.ones(8), sigma).time
+    assert_allclose(got, want, rtol=1e-15, atol=1e-319)
+
+
+def test_thin_keeps_the_noisiest_and_even_gaps():
+    schedule = schedules.linear_beta(1000)
+    assert_allclose(schedule.thin(20).sigma, schedule.sigma[49::50], rtol=0)
+    assert_allclose(schedule.thin(1000).sigma, schedule.sigma, rtol=0)
+    assert schedule.thin(1).sigma == schedule.sigma[-1:]
+    for n_levels in (3, 7, 999):
+        place = np.searchsorted(schedule.sigma, schedule.thin(n_levels).sigma) + 1
+        assert_allclose(place, np.arange(1, n_levels + 1) * 1000 / n_levels, atol=0.5)
+    for bad, error in ((0, ValueError), (1001, ValueError), (2.5, TypeError)):
+        with pytest.raises(error, match="n_levels"):
+            schedule.thin(bad)
+
+
 def test_schedule_is_frozen_and_owns_its_arrays():
     noise = np.array([0.1, 0.2])
     schedule = schedules.NoiseSchedule([1.0, 1.0], noise)
