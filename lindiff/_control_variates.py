@@ -37,7 +37,8 @@ class Moments:
             x = other.control_mean - self.control_mean
             return Moments(
                 count,
-                self.output_mean + y * (other.count / count),
+                # Not as a step from one mean to the other, which would turn infinite means to nan.
+                (self.count * self.output_mean + other.count * other.output_mean) / count,
                 self.output_square + other.output_square + share * y**2,
                 self.control_mean + x * (other.count / count),
                 self.control_square + other.control_square + share * np.outer(x, x),

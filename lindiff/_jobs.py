@@ -26,7 +26,7 @@ class Job:
 
     def path(self, store):
         """Where the result lies in the folder `store`."""
-        return Path(store) / f"{hashlib.sha256(self.key.encode()).hexdigest()[:32]}.npz"
+        return store / f"{hashlib.sha256(self.key.encode()).hexdigest()[:32]}.npz"
 
 
 def run(jobs, *, store=None, progress=False):
@@ -36,10 +36,10 @@ def run(jobs, *, store=None, progress=False):
     result to a temporary file and renames it, so that an interruption leaves whole files of
     all finished jobs and nothing else that counts.
     """
-    if store is not None:
-        os.makedirs(store, exist_ok=True)
     results = dict.fromkeys(range(len(jobs)))
     if store is not None:
+        store = Path(store).resolve()
+        store.mkdir(parents=True, exist_ok=True)
         results.update((i, _load(job, store)) for i, job in enumerate(jobs))
     missing = [i for i, result in results.items() if result is None]
     finished = _parallel()(delayed(_run_one)(i, jobs[i], store) for i in missing)

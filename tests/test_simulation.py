@@ -167,7 +167,7 @@ def test_divergence_without_floor_is_the_exact_wishart_mean(values, estimated_me
 
 def test_divergence_is_infinite_for_a_singular_fit():
     found = average(
-        VALUES, 3, 0.5, np.random.default_rng(6), floor=[0.0, 0.1], quantities=["kl"], n_draws=50
+        VALUES, 3, 0.5, np.random.default_rng(6), floor=[0.0, 0.1], quantities=["kl"], n_draws=120
     )["kl"]
     assert found.mean[0] == np.inf and np.isnan(found.standard_error[0])
     assert np.isfinite(found.mean[1]) and found.standard_error[1] > 0
