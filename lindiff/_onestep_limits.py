@@ -94,8 +94,9 @@ def log_det_limit(noise_to_signal, aspect_ratio):
     Notes
     -----
     Two derivatives in c meet differently at :math:`c=\rho`: the second jumps by
-    :math:`1/(\rho^2(1-\rho))`. Error O(1/d) against `expected_log_det`, O(log d / d) at
-    the transition. Halder 2024, H-17.
+    :math:`1/(\rho^2(1-\rho))`. Error against `expected_log_det`: O(1/d) for
+    :math:`c<\rho`, :math:`-\frac12\log d/d` to leading order for :math:`\rho<c<1`.
+    Halder 2024, H-17.
 
     Examples
     --------
@@ -188,7 +189,8 @@ def kl_limit(noise_to_signal, aspect_ratio, *, sampler="isotropic"):
     -----
     For :math:`c\le\rho` the first formula is
     :math:`\frac12(\rho-1-\log\rho)+\frac{1-\rho}{2}\frac{c}{1-c}`. The mean part of the
-    divergence is O(1) in total and absent here. Halder 2024, H-23, H-24.
+    divergence is O(1) in total and absent here. Error per dimension: O(1/d) for
+    :math:`c<\rho`, O(log d / d) above. Halder 2024, H-23, H-24.
 
     Examples
     --------

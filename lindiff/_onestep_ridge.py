@@ -188,7 +188,7 @@ def wasserstein2_few_samples(noise_to_signal, samples_per_dimension):
     >>> round(wasserstein2_few_samples(1.0, 0.1), 4)
     0.9025
     """
-    noise, _, alpha = _fractions(noise_to_signal, samples_per_dimension)
+    noise, alpha = _few(noise_to_signal, samples_per_dimension)
     return _plain(1 - alpha + 0.5 * noise * alpha**2)
 
 
@@ -227,11 +227,18 @@ def kl_regularised_few_samples(noise_to_signal, samples_per_dimension, width):
     >>> round(kl_regularised_few_samples(1.0, 0.1, np.sqrt(0.1)), 4)
     0.6337
     """
-    noise, _, alpha = _fractions(noise_to_signal, samples_per_dimension)
+    noise, alpha = _few(noise_to_signal, samples_per_dimension)
     kernel = np.asarray(_check.positive("width", width)) ** 2
     first = alpha + noise * alpha**2 + kernel - 1 - (1 - alpha) * np.log(kernel)
     second = alpha * np.log1p(kernel) + noise * alpha**2 * kernel / (1 + kernel) ** 2
     return _plain(0.5 * (first - second))
+
+
+def _few(noise_to_signal, samples_per_dimension):
+    """Return 1 - rho and alpha, broadcast against each other."""
+    alpha = _check.positive("samples_per_dimension", samples_per_dimension)
+    noise, _, alpha = _fractions(noise_to_signal, alpha)
+    return noise, alpha
 
 
 def _modes(eigenvalues, time, noise_scale):
