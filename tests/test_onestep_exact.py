@@ -217,6 +217,13 @@ def test_covariance_of_input_variance_and_trace():
     draws = (variance - 1) * (trace - trace.mean())
     kappa = dimension / (degrees - dimension - 1)
     assert within(draws, 2 * rho * (1 - rho) / degrees * (2 * rho + (1 - 2 * rho) * kappa))
+    gain = 0.5 * ((variance - 1) * trace - dimension * np.log(variance))
+    isotropic, population = (
+        onestep.expected_kl(1 / rho - 1, dimension, degrees, sampler=name, intercept=False)
+        for name in ("isotropic", "population")
+    )
+    assert within(gain, isotropic - population)
+    assert not within(gain, 0.8 * (isotropic - population))
 
 
 def test_finiteness_begins_at_d_plus_three():
