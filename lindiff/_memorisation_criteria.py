@@ -24,7 +24,7 @@ def kl_gap(mean, cov, points, true_mean, true_cov):
     .. math:: \Delta_{\rm KL}=\mathrm{KL}(p_G\|\mathcal N(\bar y,\hat\Sigma))
               -\mathrm{KL}(p_G\|p_\star)
 
-    Implements eq. (5.3).
+    Implements eq. (5.12).
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def likelihood_gap(mean, cov, points, true_mean, true_cov):
        -\hat\Sigma-\hat\delta\hat\delta^\top\big],\qquad
        \delta_\star=m-\mu_G,\quad\hat\delta=\bar y-\mu_G
 
-    Implements eq. (5.4).
+    Implements eq. (5.13).
 
     Parameters
     ----------
@@ -118,8 +118,6 @@ def copy_rate(samples, points, fresh):
 
     .. math:: \Pr\big(\min_i\lVert x-y_i\rVert<\min_i\lVert x-y_i'\rVert\big)
 
-    Implements eq. (5.5).
-
     Parameters
     ----------
     samples : array_like, shape (m, d)
@@ -163,8 +161,6 @@ def pixel_distance(first, second, std):
 
     .. math:: \frac1d\sum_j\sigma_j\int\big(p^{(1)}_j-p^{(2)}_j\big)^2dx,\qquad
               \varepsilon=\sigma_j/N
-
-    Implements eq. (5.24).
 
     Parameters
     ----------
@@ -215,7 +211,7 @@ def pixel_distance_mean(n_first, n_second):
        \frac1{\sqrt{2\pi}}\Big\{\frac1{\sqrt2}\Big[2+\frac{N-1}{\sqrt{1+N^2}}
        +\frac{M-1}{\sqrt{1+M^2}}\Big]-\frac2{\sqrt{2+N^{-2}+M^{-2}}}\Big\}
 
-    Implements eq. (5.24).
+    Implements eq. (5.16).
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ def kernel_density(points, *, variance=1.0, bandwidth=None):
        \frac{e^{-|y_i-y_j|^2/4\varepsilon^2}}{(4\pi\varepsilon^2)^{d/2}},\qquad
        \varepsilon_N=\sigma N^{-1/d}
 
-    Implements eq. (5.1).
+    Implements eq. (5.3).
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def log_l2_distance(mean, cov, density):
        \int(p_G-p_{\mathcal D})^2=\frac1{(4\pi)^{d/2}\det\Sigma^{1/2}}
        -\frac2N\sum_i\mathcal N(y_i;\mu,\Sigma+\varepsilon^2I)+\int p_{\mathcal D}^2
 
-    Implements eq. (5.1).
+    Implements eq. (5.2).
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def memorisation_gap(mean, cov, train, reference, *, precision=np.float64):
 
     .. math:: \Delta_n=\int(p_G-p_{\rm train})^2-\int(p_G-p_{\rm ref})^2
 
-    Implements eq. (5.2).
+    Implements eq. (5.5).
 
     Parameters
     ----------

@@ -65,8 +65,6 @@ def simulate_gap(
 
     .. math:: \Pr(\Delta_n>0)
 
-    Implements eq. (5.2).
-
     Parameters
     ----------
     grid : array_like, shape (K,)

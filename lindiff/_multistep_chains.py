@@ -109,7 +109,7 @@ def step_variance(eigenvalues, grid, *, rule="ddpm", start=None, noise_scale=Non
 
     with :math:`\rho_k=s/(s+\omega_k)`, :math:`\tan^2\theta_k=\omega_k/s`, :math:`\omega_0=0`.
 
-    Implements eq. (5.7), (5.8), (5.9), (5.12), (5.14).
+    Implements eq. (5.20), (5.21), (5.22), (5.27).
 
     Parameters
     ----------
@@ -170,8 +170,6 @@ def step_kl(eigenvalues, grid, *, rule="ddpm", start=None, noise_scale=None, mul
     r"""KL divergence of the samples of a K-step chain from the data.
 
     .. math:: \mathrm{KL}(p_G\|p_\star)=\frac12\sum_i(u_i-1-\log u_i),\qquad u_i=V_{0,i}/s_i
-
-    Implements eq. (5.10).
 
     Parameters
     ----------

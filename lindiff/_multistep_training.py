@@ -81,7 +81,7 @@ def train_steps(points, grid, rng, *, noise="path"):
     .. math:: W_k=\tilde Y^\top\tilde X_k(\tilde X_k^\top\tilde X_k)^+,\qquad
               X_k=Y+\sqrt{\omega_k}\,Z_k
 
-    Implements eq. (5.18), (5.19).
+    Implements eq. (5.30).
 
     Parameters
     ----------
@@ -148,7 +148,8 @@ def _noise(kind, omega, shape, rng):
 def _averaged_weights(clean, omega):
     _, singular, vectors = np.linalg.svd(clean, full_matrices=False)
     s = singular**2 / clean.shape[0]
-    return np.einsum("ji,kj,jl->kil", vectors, s / (s + omega[:, None]), vectors)
+    shrink = s / (s + omega[:, None])
+    return (vectors.T * shrink[:, None, :]) @ vectors
 
 
 def _least_squares(clean, noised):
@@ -199,8 +200,6 @@ class StepsStudy:
 
 def simulate_step_kl(grids, eigenvalues, n_samples, n_runs, rng, *, noise="path", rule="ddpm"):
     r"""Train chains on Gaussian data and measure their divergence, run after run.
-
-    Implements eq. (5.23).
 
     Parameters
     ----------
