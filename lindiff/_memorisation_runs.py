@@ -1,0 +1,139 @@
+r"""Simulation of the memorisation criterion.
+
+Private half of :mod:`lindiff.memorisation`, which re-exports every public name.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lindiff import _check
+from lindiff._memorisation_kernels import (
+    GaussianReference,
+    KernelDensity,
+    kernel_density,
+    memorisation_gap,
+)
+from lindiff._multistep_chains import levels
+from lindiff._multistep_training import train_steps
+
+
+@dataclass(frozen=True, eq=False)
+class GapStudy:
+    r"""Signs and sizes of :math:`\Delta_n` over independent training sets.
+
+    Attributes
+    ----------
+    sign : numpy.ndarray, shape (n_runs,)
+    log_size : numpy.ndarray, shape (n_runs,)
+        As in `memorisation_gap`.
+    """
+
+    sign: np.ndarray
+    log_size: np.ndarray
+
+    @property
+    def probability(self):
+        r"""Share of runs with :math:`\Delta_n>0`."""
+        return float(np.mean(self.sign > 0))
+
+    @property
+    def standard_error(self):
+        """Standard error of the share, with one run added on either side."""
+        size = self.sign.size
+        share = (np.sum(self.sign > 0) + 1.0) / (size + 2.0)
+        return float(np.sqrt(share * (1.0 - share) / (size + 2.0)))
+
+
+def simulate_gap(
+    grid,
+    dimension,
+    n_samples,
+    n_runs,
+    rng,
+    *,
+    reference,
+    variance=1.0,
+    bandwidth_factor=1.0,
+    noise="path",
+    rule="ddpm",
+    swapped=False,
+    placebo=False,
+    precision=np.float64,
+):
+    r"""Train chains on Gaussian data and evaluate the memorisation criterion of each.
+
+    .. math:: \Pr(\Delta_n>0)
+
+    Parameters
+    ----------
+    grid : array_like, shape (K,)
+        Noise variances in units of clean data; one level is the one-step model.
+    dimension, n_samples, n_runs : int
+    rng : numpy.random.Generator
+    reference : int, KernelDensity or GaussianReference
+        Number of fresh points whose kernel density stands for the truth, drawn anew in
+        every run; or one reference for all runs, of the law :math:`\mathcal N(0,\sigma^2I)`.
+    variance : float
+        Data variance :math:`\sigma^2>0`.
+    bandwidth_factor : float
+        Multiplies the bandwidths :math:`\sigma N^{-1/d}` of the densities built here.
+    noise, rule
+        As in `train_steps` and `LinearChain.law`.
+    swapped : bool
+        Use :math:`W^\top W` in place of :math:`WW^\top`, as the public script does; one level
+        only.
+    placebo : bool
+        Put fresh points in the place of the training points when :math:`\Delta_n` is computed:
+        what the criterion says where there is nothing to remember.
+    precision
+        As in `memorisation_gap`.
+
+    Returns
+    -------
+    GapStudy
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or `swapped` is asked for several levels.
+
+    Notes
+    -----
+    Cost for each run :math:`O(Knd^2+n^2d)`, and :math:`O(N^2d)` for a new reference of N
+    points. Halder 2024, H-42, E-1, E-2, E-9.
+
+    Examples
+    --------
+    >>> study = simulate_gap([1.0], 4, 40, 8, np.random.default_rng(0), reference=200)
+    >>> study.probability
+    0.5
+    """
+    omega, rng = levels(grid), _check.generator(rng)
+    n, d = _check.positive_int("n_samples", n_samples), _check.positive_int("dimension", dimension)
+    if swapped and omega.size > 1:
+        raise ValueError("`swapped` needs a grid with one level")
+    scale = float(_check.as_array("variance", _check.positive("variance", variance), 0)) ** 0.5
+    factor = float(_check.positive("bandwidth_factor", bandwidth_factor))
+    fixed = isinstance(reference, (KernelDensity, GaussianReference))
+    n_fresh = 1 if fixed else _check.positive_int("reference", reference)
+
+    def draw(size):
+        return scale * rng.standard_normal((size, d))
+
+    def density(points):
+        width = None if factor == 1 else factor * scale * len(points) ** (-1.0 / d)
+        return kernel_density(points, variance=scale**2, bandwidth=width)
+
+    rows = []
+    for _ in range(_check.positive_int("n_runs", n_runs)):
+        points = draw(n)
+        chain = train_steps(points, omega, rng, noise=noise)
+        mean, cov = chain.law(rule=rule)
+        if swapped:
+            cov = (chain.variance + omega[0]) * chain.weights[0].T @ chain.weights[0]
+        truth = reference if fixed else density(draw(n_fresh))
+        near = density(draw(n) if placebo else points)
+        rows.append(memorisation_gap(mean, cov, near, truth, precision=precision))
+    sign, log_size = np.array(rows).T
+    return GapStudy(sign, log_size)
