@@ -68,7 +68,7 @@ class ModelPair:
         --------
         >>> from lindiff.denoisers import AffineDenoiser
         >>> line = AffineDenoiser.from_data([[-1.0, 0.0], [1.0, 0.0]])
-        >>> ModelPair.from_denoisers(line, line, [0.0, 0.0], [1.0, 1.0]).overlaps
+        >>> ModelPair.from_denoisers(line, line, [0.0, 0.0], [1.0, 1.0]).overlaps.round(12)
         array([[1., 0.],
                [0., 1.]])
         """

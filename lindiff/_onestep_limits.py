@@ -19,7 +19,7 @@ from lindiff._onestep_hooks import log_det_at_zero
 class Threshold(NamedTuple):
     """Where the divergence stops being monotone in the number of samples.
 
-    Attributes
+    Parameters
     ----------
     noise_to_signal : float
         Above this value the divergence rises somewhere while n grows.

@@ -166,7 +166,7 @@ def test_many_samples_against_simulation_where_few_modes_dominate():
 def test_gap_at_small_noise(exponent):
     values, n = spectra.power_law(20, exponent), np.array([5.0, 10.0, 15.0])
     errors = []
-    for noise in (1e-3, 1e-4):
+    for noise in (1e-4, 1e-5):
         full, limit = eq.gap(values, n, 1 - noise), eq.gap_small_noise(values, n, 1 - noise)
         errors.append(np.abs(full / limit - 1))
     assert np.all(errors[1] < 1e-4)
