@@ -1,0 +1,1 @@
+"""The named experiments of the book: ``python -m lindiff.experiments list``."""
