@@ -26,8 +26,9 @@ try:
 except ImportError:  # Windows: one worker at a time.
     fcntl = None
 
-__all__ = ["Found", "at_checkpoints", "folder_of", "is_trained", "samples_of", "split_of", "trained"]
+__all__ = ["Found", "at_checkpoints", "counts", "folder_of", "fresh_images", "is_trained", "population", "samples_of", "split_of", "trained"]
 
+GAUSSIAN_IMAGES = 24_000
 _POPULATION_SEED = 1
 
 
@@ -57,7 +58,7 @@ def split_of(config, *, n_test, device="cpu"):
     config : TrainConfig
         ``config.data`` is a name of `image_split`, alone or followed by ``+shuffled`` (one
         permutation of the pixels of all images) or ``+gaussian`` (a Gaussian law with mean
-        and covariance of 24,000 images of the set).
+        and covariance of `GAUSSIAN_IMAGES` images of the set).
     n_test : int
         Held-out images; a real set may have fewer.
     device : str
@@ -92,11 +93,9 @@ def _split(data, n_images, subset, size, n_test):
 
 
 def _gaussian_split(name, n_images, subset, size, n_test):
-    law = population(name, size, 24_000)
-    train, test = (
-        DeviceImages(_draw_gaussian(law, n, [subset if n == n_images else 0, n]).reshape(n, size, size))
-        for n in (n_images, n_test)
-    )
+    law = population(name, size, GAUSSIAN_IMAGES)
+    parts = (_draw_gaussian(law, n, part) for n, part in ((n_images, subset), (n_test, 0)))
+    train, test = (DeviceImages(part.reshape(-1, size, size)) for part in parts)
     return Split(train, test, f"{name}+gaussian", train.fingerprint)
 
 
@@ -108,17 +107,20 @@ def _draw_gaussian(law, n, seed):
     return (law.mean.double().numpy() + normal @ root).astype(np.float32)
 
 
-@lru_cache(maxsize=4)
-def population(name, size, n_images):
-    """Return the Gaussian denoiser of many images that no network has seen, on the CPU.
+def fresh_images(name, size, n_images, seed=_POPULATION_SEED):
+    """Return images that no network has seen, shape (n, d): held-out ones of a real set.
 
-    For a real set these are its held-out images.
+    Drawn sets give as many as asked for, other ones for each seed > 0.
     """
     if name == "toyfaces":
-        images = image_split(name, n_images, seed=_POPULATION_SEED, size=size, n_test=1).train
-    else:
-        images = image_split(name, 1, size=size, n_test=n_images).test
-    return GaussianDenoiser.from_images(images.flat())
+        return image_split(name, n_images, seed=seed, size=size, n_test=1).train.flat()
+    return image_split(name, 1, size=size, n_test=n_images).test.flat()
+
+
+@lru_cache(maxsize=4)
+def population(name, size, n_images):
+    """Return the Gaussian denoiser of `n_images` fresh images, on the CPU."""
+    return GaussianDenoiser.from_images(fresh_images(name, size, n_images))
 
 
 def folder_of(context, config):
@@ -206,9 +208,10 @@ def _train_all(context, configs):
     trainer.train_many(
         configs,
         split,
-        folder=context.folder / "nets",
+        folder=lambda config: folder_of(context, config),
         device=context.device,
         deadline=context.deadline,
+        keep_checkpoints=True,
     )
 
 
