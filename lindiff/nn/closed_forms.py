@@ -159,7 +159,12 @@ class GaussianDenoiser(_ClosedForm):
         torch.Tensor, shape (..., k)
         """
         values = self.eigenvalues
-        total = values + torch.as_tensor(levels(sigma)).to(values)[..., None].square()
+        total = (
+            values
+            + torch.as_tensor(levels(sigma), dtype=values.dtype, device=values.device)[
+                ..., None
+            ].square()
+        )
         return torch.where(total > 0, values / total, 0.0)
 
     def at(self, sigma):
