@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lindiff import denoisers
-from lindiff.nn import closed_forms
+from lindiff.nn import _mixtures, closed_forms
 
 D, N = 6, 20
 SIGMAS = [0.02, 0.3, 2.0, 50.0]
@@ -132,7 +132,7 @@ def test_memoriser_needs_float64_exponents_at_low_noise(monkeypatch):
     x = 0.5 * (stored[0] + stored[1]) + 0.002 * rng.standard_normal((8, 1024))
     expected = denoisers.EmpiricalDenoiser(stored).denoise(x, 0.002)
     exact = np.abs(ours.denoise(x, 0.002) - expected).max()
-    monkeypatch.setattr(closed_forms, "_LOW_SIGMA", 0.0)
+    monkeypatch.setattr(_mixtures, "_LOW_SIGMA", 0.0)
     assert exact < 2e-5 < np.abs(ours.denoise(x, 0.002) - expected).max()
 
 
