@@ -96,7 +96,6 @@ class Stepper:
 
     def step(self):
         """One step: draw a batch, the loss, its gradient, Adam, the averaged weights."""
-        config = self.config
         clean, sigma, noise = self.draw()
         noisy = clean + sigma[:, None, None, None] * noise
         if self.channels_last:
@@ -108,7 +107,7 @@ class Stepper:
             cache_enabled=False,
         ):
             denoised = self.forward(noisy, sigma)
-        loss = weighted_loss(denoised, clean, sigma, self.sigma_data, config.kind)
+        loss = weighted_loss(denoised, clean, self.net.weight(sigma))
         gradients = torch.autograd.grad(
             self.scaler.scale(loss),
             list(self.net.parameters()),

@@ -1,10 +1,10 @@
-"""Noise levels seen in training, the weight of the loss, and its value before the first step."""
+"""Noise levels seen in training, the loss, and its value before the first step."""
 
 import math
 
 import torch
 
-__all__ = ["SIGMA_LAWS", "draw_sigma", "initial_loss", "loss_weight", "weighted_loss"]
+__all__ = ["SIGMA_LAWS", "draw_sigma", "initial_loss", "weighted_loss"]
 
 LOG_MEAN, LOG_STD = -1.2, 1.2
 TAIL_SHARE = 0.2
@@ -41,34 +41,18 @@ def draw_sigma(law, n, *, generator, device="cpu"):
     return log_sigma.exp()
 
 
-def loss_weight(sigma, sigma_data, kind="edm"):
-    r"""Weight of the squared error :math:`1/c_\text{out}^2` (Karras et al. 2022, Table 1).
-
-    It is :math:`(\sigma^2+s^2)/(\sigma s)^2` for ``kind="edm"`` (L-7), :math:`1/\sigma^2` for
-    ``"noise"`` and 1 for ``"clean"``: the network's own output then has a unit weight.
+def weighted_loss(denoised, clean, weight):
+    r"""Mean over images and pixels of :math:`w(\sigma)(D-y)^2`, in float32.
 
     Parameters
     ----------
-    sigma : torch.Tensor, positive
-    sigma_data : float, positive
-        Standard deviation s of the pixels.
-    """
-    if kind == "edm":
-        return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    if kind == "noise":
-        return sigma**-2
-    if kind == "clean":
-        return torch.ones_like(sigma)
-    raise ValueError(f"`kind` must be 'edm', 'noise' or 'clean', not {kind!r}")
-
-
-def weighted_loss(denoised, clean, sigma, sigma_data, kind="edm"):
-    """Mean over images and pixels of the weighted squared error, in float32.
-
-    `denoised` and `clean` have shape (n, ...), `sigma` shape (n,).
+    denoised, clean : torch.Tensor, shape (n, ...)
+    weight : torch.Tensor, shape (n,)
+        `Preconditioned.weight` of the noise levels, :math:`(\sigma^2+s^2)/(\sigma s)^2` for the
+        EDM preconditioning (L-7).
     """
     error = (denoised.float() - clean.float()).square().flatten(1).mean(1)
-    return (loss_weight(sigma, sigma_data, kind) * error).mean()
+    return (weight * error).mean()
 
 
 def initial_loss(sigma, second_moment, sigma_data):
