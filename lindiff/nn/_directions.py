@@ -90,7 +90,7 @@ class DirectionWise:
         return found
 
 
-def direction_wise(denoiser, gaussian, clean, sigma, *, seed=0):
+def direction_wise(denoiser, gaussian, clean, sigma, seed=0):
     r"""Compare a denoiser with the Gaussian one along each eigenvector of the covariance.
 
     .. math:: \delta_i=\frac{\mathbb E[(u_i^\top(D-D_G))^2]}

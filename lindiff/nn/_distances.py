@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from lindiff.nn import _evaluation as ev
-from lindiff.nn._evaluation import Estimate
 
 
-def mse(denoiser, clean, sigma, *, seed=0):
+def mse(denoiser, clean, sigma, seed=0):
     r"""Return the mean square error of a denoiser per pixel.
 
     .. math:: \mathrm{MSE}=\frac1d\,\mathbb E\lVert D(x+\sigma z,\sigma)-x\rVert^2
@@ -39,7 +38,7 @@ def mse(denoiser, clean, sigma, *, seed=0):
     return ev.estimate(_error(denoiser, data))
 
 
-def mse_difference(d1, d2, clean, sigma, *, seed=0):
+def mse_difference(d1, d2, clean, sigma, seed=0):
     r"""Return the difference of two mean square errors on the same noisy images.
 
     .. math:: \mathrm{MSE}(D_1)-\mathrm{MSE}(D_2)
@@ -68,7 +67,7 @@ def mse_difference(d1, d2, clean, sigma, *, seed=0):
     return ev.estimate(_error(d1, data, "d1") - _error(d2, data, "d2"))
 
 
-def rmse_between(d1, d2, clean, sigma, *, seed=0):
+def rmse_between(d1, d2, clean, sigma, seed=0):
     r"""Return the mean root distance of two denoisers per pixel.
 
     .. math:: \mathbb E\,\sqrt{\lVert D_1(x_\sigma)-D_2(x_\sigma)\rVert^2/d}
@@ -120,7 +119,7 @@ class Pythagoras:
     gain_se: float
 
 
-def pythagoras(denoiser, closed, clean, sigma, *, seed=0):
+def pythagoras(denoiser, closed, clean, sigma, seed=0):
     r"""Compare the distance of two denoisers with the difference of their errors.
 
     .. math:: \rho=\frac{\mathbb E\lVert D-A\rVert^2}{\mathrm{MSE}(A)-\mathrm{MSE}(D)}

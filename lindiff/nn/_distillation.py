@@ -88,9 +88,10 @@ def distil_linear(denoiser, clean, sigma, *, reference, n=None, ranks=(5, 20, 10
     Notes
     -----
     The difference :math:`D-D_G` is fitted and :math:`W_G` added back: the estimator is the
-    one of plain least squares, the rounding smaller. Its noise is :math:`\mathbb E\lVert\delta W\rVert_F^2=d\,r^2\,
-    \mathrm{tr}\,(\tilde X^\top\tilde X)^{-1}\approx d\,r^2\sum_i(\lambda_i+\sigma^2)^{-1}/n`
-    with the residual r per pixel. Li, Dai and Qu 2024, L-17, L-26, L-27, L-40, L-42.
+    one of plain least squares, the rounding smaller. The noise of the estimate is
+    :math:`\mathbb E\lVert\delta W\rVert_F^2=d\,r^2\,\mathrm{tr}\,G^{-1}\approx
+    d\,r^2\sum_i(\lambda_i+\sigma^2)^{-1}/n`, with the Gram matrix G of the centred noisy
+    images and the residual r per pixel. Li, Dai and Qu 2024, L-17, L-26, L-27, L-40, L-42.
     """
     clean, sigma = ev.points("clean", clean, minimum=2), ev.noise_level(sigma)
     d = clean.shape[1]

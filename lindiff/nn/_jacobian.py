@@ -7,6 +7,7 @@ import torch
 
 from lindiff.nn import _evaluation as ev
 from lindiff.nn._points import full_precision, size_of
+from lindiff.nn.adapters import AdaptedDenoiser
 
 _ROWS = 1024
 _METHODS = ("auto", "autograd", "differences")
@@ -65,8 +66,8 @@ def jacobian_checks(denoiser, x, sigma, *, clean=None, method="auto", seed=0):
     method : {"auto", "autograd", "differences"}
         By derivatives, or by central differences. "auto" takes the first where the
         denoiser can be differentiated: where `denoise` keeps the graph, or where the
-        denoiser is a module called with images (n, 1, size, size) and a level, such as
-        `lindiff.nn.preconditioning.Preconditioned`.
+        denoiser is a module called with images (n, 1, size, size) and levels (n,), such as
+        `lindiff.nn.preconditioning.Preconditioned`, or comes from `lindiff.nn.adapters`.
     seed : int
         Of the bootstrap.
 
@@ -131,19 +132,27 @@ def _differentiable(denoiser, x, sigma):
     """Return a differentiable map of points (n, d), or None."""
 
     def images(points):
-        size = size_of(points.shape[1])
-        device = next(denoiser.parameters()).device
-        out = denoiser(points.reshape(-1, 1, size, size).to(device, torch.float32), sigma)
+        if isinstance(denoiser, AdaptedDenoiser):
+            function, shape = denoiser.function, denoiser.image_shape or points.shape[1:]
+            device = denoiser.device or points.device
+        else:
+            size = size_of(points.shape[1])
+            function, shape = denoiser, (1, size, size)
+            device = next(denoiser.parameters()).device
+        level = torch.full((len(points),), sigma, device=device)
+        out = function(points.reshape(-1, *shape).to(device, torch.float32), level)
         return out.reshape(points.shape).to(points)
 
     if isinstance(denoiser, ev.NUMPY_DENOISERS):
         return None
     is_module = isinstance(denoiser, torch.nn.Module) and any(True for _ in denoiser.parameters())
-    for function in (lambda points: denoiser.denoise(points, sigma), images if is_module else None):
-        if function is not None:
-            with torch.enable_grad():
-                if function(x[:1].clone().requires_grad_()).requires_grad:
-                    return function
+    maps = [lambda points: denoiser.denoise(points, sigma)]
+    if is_module or isinstance(denoiser, AdaptedDenoiser):
+        maps.append(images)
+    for function in maps:
+        with torch.enable_grad():
+            if function(x[:1].clone().requires_grad_()).requires_grad:
+                return function
     return None
 
 

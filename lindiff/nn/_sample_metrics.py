@@ -11,7 +11,7 @@ from lindiff.nn._evaluation import Estimate
 _PROJECTIONS = 64
 
 
-def sliced_w2(a, b, *, n_projections=200, seed=0, n_bootstrap=20):
+def sliced_w2(a, b, n_projections=200, seed=0, *, n_bootstrap=20):
     r"""Return the sliced Wasserstein distance of two sets of samples.
 
     .. math:: \mathrm{SW}_2=\Big(\mathbb E_\theta\,W_2^2\big(\theta^\top a,\theta^\top b\big)
@@ -63,7 +63,7 @@ def sliced_w2(a, b, *, n_projections=200, seed=0, n_bootstrap=20):
     return Estimate(float(values[0]), _spread(values[1:]))
 
 
-def frechet_pca(a, b, *, k=64, seed=0, n_bootstrap=20):
+def frechet_pca(a, b, k=64, *, seed=0, n_bootstrap=20):
     r"""Return the squared Fréchet distance of two sets in the leading modes of the second.
 
     .. math:: \lVert m_a-m_b\rVert^2+\mathrm{tr}\big(C_a+C_b-2(C_a^{1/2}C_bC_a^{1/2})^{1/2}\big)
