@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lindiff.nn import _evaluation as ev
-from lindiff.nn._distances import mse, pythagoras, rmse_between
+from lindiff.nn._distances import audit, errors, output, roots
 from lindiff.nn._linearity import linearity
 from lindiff.nn.closed_forms import GaussianDenoiser, MemorisingDenoiser
 
@@ -146,13 +146,15 @@ def _row(denoiser, closed, test, sigma, n_pairs, seed):
         linearity(d, test, sigma, n_pairs=n_pairs, mean=gaussian.mean, seed=seed)
         for d in (denoiser, memoriser)
     ]
-    audit = pythagoras(denoiser, gaussian, test, sigma, seed)
+    data = ev.noised(test, sigma, seed)
+    outs = [output(d, data) for d in (denoiser, *closed)]
+    rho = audit(outs[0], outs[1], data, seed)
     return DiagnosisRow(
         sigma,
-        *(mse(d, test, sigma, seed) for d in (denoiser, *closed)),
+        *(ev.estimate(errors(out, data)) for out in outs),
         *(ev.Estimate(score.score, score.score_se) for score in scores),
-        *(rmse_between(denoiser, d, test, sigma, seed) for d in closed),
-        ev.Estimate(audit.rho, audit.rho_se),
+        *(ev.estimate(roots(outs[0], out)) for out in outs[1:]),
+        ev.Estimate(rho.rho, rho.rho_se),
     )
 
 
