@@ -44,10 +44,14 @@ def parser():
 
 def main(arguments=None):
     """Run the command line; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(arguments)
     try:
         if options.command == "run":
-            return _run(options)
+            code = _run(options)
+            if code == 3:
+                print(f"go on with `python -m lindiff.experiments {shlex.join(arguments)}`")
+            return code
         lines = _lines(options)
     except (ValueError, runner.NoDevice) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -92,11 +96,7 @@ def _run_one(name, options, ends_at):
     print("\n".join(report.outcome_lines(name, options.preset, outcome)), flush=True)
     if outcome.failures:
         return 1
-    if outcome.complete:
-        return 0
-    again = shlex.join(["run", name, "--preset", options.preset])
-    print(f"  go on with `python -m lindiff.experiments {again}`")
-    return 3
+    return 0 if outcome.complete else 3
 
 
 def _result_folder(options):

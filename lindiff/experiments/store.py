@@ -50,7 +50,7 @@ def read_arrays(path):
         If the file cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             return dict(file)
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{Path(path).name} is no readable npz file") from error

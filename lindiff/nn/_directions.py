@@ -90,7 +90,7 @@ class DirectionWise:
         return found
 
 
-def direction_wise(denoiser, gaussian, clean, sigma, *, seed=0):
+def direction_wise(denoiser, gaussian, clean, sigma, seed=0):
     r"""Compare a denoiser with the Gaussian one along each eigenvector of the covariance.
 
     .. math:: \delta_i=\frac{\mathbb E[(u_i^\top(D-D_G))^2]}
@@ -143,9 +143,7 @@ def direction_wise(denoiser, gaussian, clean, sigma, *, seed=0):
         delta = np.where(residual > 0, distance / residual, np.nan)
         delta_se = np.where(residual > 0, distance_se / residual, np.nan)
     wiener = values / (values + data.sigma**2)
-    return DirectionWise(
-        values, residual, delta, delta_se, gain, gain_se, wiener, error, error_se
-    )
+    return DirectionWise(values, residual, delta, delta_se, gain, gain_se, wiener, error, error_se)
 
 
 def relative_distance(d1, d2, clean, sigma, eigenvectors, *, floor=0.0, seed=0):

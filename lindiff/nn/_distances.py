@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from lindiff.nn import _evaluation as ev
-from lindiff.nn._evaluation import Estimate
 
 
-def mse(denoiser, clean, sigma, *, seed=0):
+def mse(denoiser, clean, sigma, seed=0):
     r"""Return the mean square error of a denoiser per pixel.
 
     .. math:: \mathrm{MSE}=\frac1d\,\mathbb E\lVert D(x+\sigma z,\sigma)-x\rVert^2
@@ -36,10 +35,10 @@ def mse(denoiser, clean, sigma, *, seed=0):
     varies much more over images than the difference does.
     """
     data = ev.noised(clean, sigma, seed)
-    return ev.estimate(_error(denoiser, data))
+    return ev.estimate(errors(output(denoiser, data), data))
 
 
-def mse_difference(d1, d2, clean, sigma, *, seed=0):
+def mse_difference(d1, d2, clean, sigma, seed=0):
     r"""Return the difference of two mean square errors on the same noisy images.
 
     .. math:: \mathrm{MSE}(D_1)-\mathrm{MSE}(D_2)
@@ -65,10 +64,11 @@ def mse_difference(d1, d2, clean, sigma, *, seed=0):
     Li, Dai and Qu 2024, L-18.
     """
     data = ev.noised(clean, sigma, seed)
-    return ev.estimate(_error(d1, data, "d1") - _error(d2, data, "d2"))
+    first, second = (errors(output(d, data, name), data) for d, name in ((d1, "d1"), (d2, "d2")))
+    return ev.estimate(first - second)
 
 
-def rmse_between(d1, d2, clean, sigma, *, seed=0):
+def rmse_between(d1, d2, clean, sigma, seed=0):
     r"""Return the mean root distance of two denoisers per pixel.
 
     .. math:: \mathbb E\,\sqrt{\lVert D_1(x_\sigma)-D_2(x_\sigma)\rVert^2/d}
@@ -94,8 +94,7 @@ def rmse_between(d1, d2, clean, sigma, *, seed=0):
     The scores differ by this over :math:`\sigma^2`. Li, Dai and Qu 2024, L-24.
     """
     data = ev.noised(clean, sigma, seed)
-    gap = _output(d1, data, "d1") - _output(d2, data, "d2")
-    return ev.estimate((ev.squared(gap) / gap.shape[1]).sqrt())
+    return ev.estimate(roots(output(d1, data, "d1"), output(d2, data, "d2")))
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Pythagoras:
     gain_se: float
 
 
-def pythagoras(denoiser, closed, clean, sigma, *, seed=0):
+def pythagoras(denoiser, closed, clean, sigma, seed=0):
     r"""Compare the distance of two denoisers with the difference of their errors.
 
     .. math:: \rho=\frac{\mathbb E\lVert D-A\rVert^2}{\mathrm{MSE}(A)-\mathrm{MSE}(D)}
@@ -150,17 +149,27 @@ def pythagoras(denoiser, closed, clean, sigma, *, seed=0):
     `gain` is within a few of its own standard errors of zero. Li, Dai and Qu 2024, L-18.
     """
     data = ev.noised(clean, sigma, seed)
-    out, other = _output(denoiser, data), _output(closed, data, "closed")
-    d = out.shape[1]
-    distance = ev.as_numpy(ev.squared(out - other)) / d
-    gain = ev.as_numpy(ev.squared(other - data.clean) - ev.squared(out - data.clean)) / d
-    rho = ev.ratio(distance, gain, seed)
-    return Pythagoras(*rho, *ev.estimate(distance), *ev.estimate(gain))
+    return audit(output(denoiser, data), output(closed, data, "closed"), data, seed)
 
 
-def _output(denoiser, data, name="denoiser"):
+def output(denoiser, data, name="denoiser"):
+    """Return the denoised points of `Noised` data in float64."""
     return ev.apply(denoiser, data.noisy, data.sigma, name)
 
 
-def _error(denoiser, data, name="denoiser"):
-    return ev.squared(_output(denoiser, data, name) - data.clean) / data.clean.shape[1]
+def errors(out, data):
+    """Return the squared error per pixel of each image."""
+    return ev.squared(out - data.clean) / out.shape[1]
+
+
+def roots(first, second):
+    """Return the root mean square distance per pixel of each image."""
+    return (ev.squared(first - second) / first.shape[1]).sqrt()
+
+
+def audit(out, other, data, seed):
+    """Return `Pythagoras` of the outputs of two denoisers."""
+    distance = ev.squared(out - other) / out.shape[1]
+    gain = errors(other, data) - errors(out, data)
+    rho = ev.ratio(distance, gain, seed)
+    return Pythagoras(*rho, *ev.estimate(distance), *ev.estimate(gain))

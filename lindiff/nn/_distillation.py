@@ -52,9 +52,7 @@ class Distillation:
     n: int
 
 
-def distil_linear(
-    denoiser, clean, sigma, *, reference, n=None, ranks=(5, 20, 100), residual_form=True, seed=0
-):
+def distil_linear(denoiser, clean, sigma, *, reference, n=None, ranks=(5, 20, 100), seed=0):
     r"""Fit the affine map that is closest to a denoiser in the mean square.
 
     .. math:: \min_{W,b}\ \mathbb E\lVert W(x+\sigma z)+b-D(x+\sigma z,\sigma)\rVert^2
@@ -75,9 +73,6 @@ def distil_linear(
     ranks : sequence of int
         Subspace dimensions of the overlap; those above d, or above the number of
         eigenvectors of the reference, are left out.
-    residual_form : bool
-        Fit :math:`D-D_G` and add :math:`W_G` back. The estimator is the same, the rounding
-        smaller.
     seed : int
         Of the noise, drawn in float32 on the CPU.
 
@@ -92,9 +87,11 @@ def distil_linear(
 
     Notes
     -----
-    The noise of the estimate is :math:`\mathbb E\lVert\delta W\rVert_F^2=d\,r^2\,
-    \mathrm{tr}\,(\tilde X^\top\tilde X)^{-1}\approx d\,r^2\sum_i(\lambda_i+\sigma^2)^{-1}/n`
-    with the residual r per pixel. Li, Dai and Qu 2024, L-17, L-26, L-27, L-40, L-42.
+    The difference :math:`D-D_G` is fitted and :math:`W_G` added back: the estimator is the
+    one of plain least squares, the rounding smaller. The noise of the estimate is
+    :math:`\mathbb E\lVert\delta W\rVert_F^2=d\,r^2\,\mathrm{tr}\,G^{-1}\approx
+    d\,r^2\sum_i(\lambda_i+\sigma^2)^{-1}/n`, with the Gram matrix G of the centred noisy
+    images and the residual r per pixel. Li, Dai and Qu 2024, L-17, L-26, L-27, L-40, L-42.
     """
     clean, sigma = ev.points("clean", clean, minimum=2), ev.noise_level(sigma)
     d = clean.shape[1]
@@ -107,13 +104,14 @@ def distil_linear(
     gaussian = (basis * (values / (values + sigma**2))) @ basis.T
     source, halves = ev.generator(seed), []
     for start, stop in ((0, n // 2), (n // 2, n)):
-        halves.append(_Moments.collect(denoiser, clean, sigma, centre, (start, stop), source))
-    base = gaussian if residual_form else torch.zeros_like(gaussian)
+        halves.append(
+            _Moments.collect(denoiser, clean, sigma, (centre, gaussian), (start, stop), source)
+        )
     both = halves[0] + halves[1]
-    first, second = (half.solve(base)[0] for half in halves)
-    weight, offset, residual, trace = both.solve(base)
-    size = gaussian.square().sum()
-    nmse = float((weight - gaussian).square().sum() / size)
+    first, second = (half.solve()[0] for half in halves)
+    correction, offset, residual, trace = both.solve()
+    weight, size = gaussian + correction, gaussian.square().sum()
+    nmse = float(correction.square().sum() / size)
     split = float((first - second).square().sum() / size)
     kept = [k for k in map(int, ranks) if 1 <= k <= basis.shape[1]]
     left = torch.linalg.svd(weight)[0]
@@ -135,7 +133,7 @@ def distil_linear(
 
 @dataclass
 class _Moments:
-    """Sums over noisy images z and outputs y, both with the reference mean subtracted."""
+    """Sums over noisy images z, mean of the reference subtracted, and residuals y = D - D_G."""
 
     n: int
     z: torch.Tensor
@@ -145,15 +143,15 @@ class _Moments:
     yy: torch.Tensor
 
     @classmethod
-    def collect(cls, denoiser, clean, sigma, centre, span, source):
-        d = clean.shape[1]
+    def collect(cls, denoiser, clean, sigma, reference, span, source):
+        d, (centre, gaussian) = clean.shape[1], reference
         sums = [torch.zeros(s, dtype=torch.float64, device=clean.device) for s in _shapes(d)]
         for start in range(span[0], span[1], _ROWS):
             index = torch.arange(start, min(start + _ROWS, span[1]), device=clean.device)
             noisy = clean[index % len(clean)]
             noisy = noisy + sigma * ev.normal(noisy.shape, source, noisy)
-            y = ev.apply(denoiser, noisy, sigma) - centre
             z = noisy - centre
+            y = ev.apply(denoiser, noisy, sigma) - centre - z @ gaussian.T
             for total, part in zip(
                 sums, (z.sum(0), y.sum(0), z.T @ z, z.T @ y, y.square().sum()), strict=True
             ):
@@ -164,21 +162,14 @@ class _Moments:
         mine, theirs = vars(self).values(), vars(other).values()
         return _Moments(*(a + b for a, b in zip(mine, theirs, strict=True)))
 
-    def solve(self, base):
-        """Return weight, offset, residual per pixel, and the trace of the inverse Gram.
-
-        What `base` explains is taken off first and added back.
-        """
+    def solve(self):
+        """Return weight, offset, residual per pixel, and the trace of the inverse Gram."""
         n, d = self.n, len(self.z)
-        gram = self.zz - torch.outer(self.z, self.z) / n
         cross = self.zy - torch.outer(self.z, self.y) / n
-        spread = self.yy - self.y @ self.y / n
-        rest = cross - gram @ base.T
-        factor = torch.linalg.cholesky(gram)
-        correction = torch.cholesky_solve(rest, factor)
-        weight = base + correction.T
+        factor = torch.linalg.cholesky(self.zz - torch.outer(self.z, self.z) / n)
+        weight = torch.cholesky_solve(cross, factor).T
         offset = (self.y - weight @ self.z) / n
-        left = spread - 2 * (weight.T * cross).sum() + (weight.T * (gram @ weight.T)).sum()
+        left = self.yy - self.y @ self.y / n - (weight.T * cross).sum()
         residual = (left.clamp_min(0) / (n - d - 1) / d).sqrt()
         return weight, offset, residual, torch.cholesky_inverse(factor).trace()
 

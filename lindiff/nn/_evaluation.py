@@ -10,7 +10,7 @@ from lindiff.denoisers import AffineDenoiser, EmpiricalDenoiser, GaussianMixture
 
 _ROWS = 1024
 _RESAMPLES = 400
-_NUMPY_DENOISERS = (AffineDenoiser, EmpiricalDenoiser, GaussianMixtureDenoiser)
+NUMPY_DENOISERS = (AffineDenoiser, EmpiricalDenoiser, GaussianMixtureDenoiser)
 
 
 class Estimate(NamedTuple):
@@ -85,9 +85,7 @@ def directions(name, value, like):
     """Return orthonormal columns (d, k) in float64 on the device of the points `like`."""
     value = torch.as_tensor(value, dtype=torch.float64, device=like.device)
     if value.ndim != 2 or value.shape[0] != like.shape[1] or value.shape[1] == 0:
-        raise ValueError(
-            f"`{name}` must have shape ({like.shape[1]}, k), got {tuple(value.shape)}"
-        )
+        raise ValueError(f"`{name}` must have shape ({like.shape[1]}, k), got {tuple(value.shape)}")
     unit = torch.eye(value.shape[1], dtype=torch.float64, device=like.device)
     # Directions may come in float32, orthonormal only to its precision.
     if not torch.allclose(value.T @ value, unit, rtol=0, atol=1e-4):
@@ -118,7 +116,7 @@ def apply(denoiser, x, sigma, name="denoiser"):
     out = torch.empty(x.shape, dtype=torch.float64, device=x.device)
     for start in range(0, len(x), _ROWS):
         part = x[start : start + _ROWS]
-        if isinstance(denoiser, _NUMPY_DENOISERS):
+        if isinstance(denoiser, NUMPY_DENOISERS):
             found = torch.from_numpy(denoiser.denoise(part.double().cpu().numpy(), sigma))
         else:
             with torch.no_grad():
