@@ -1,9 +1,13 @@
 """What the criteria of the experiments on networks share."""
 
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 from scipy.stats import rankdata
 
-from lindiff.experiments.rows import MissingRow
+from lindiff.experiments.rows import MissingRow, Table, judge
 
 STD_RATIO = (0.93, 1.1)
 GENERALISING = 0.01
@@ -11,6 +15,48 @@ GENERALISING = 0.01
 
 class NotJudgeable(MissingRow):
     """The table holds the numbers, but they do not bear on the criterion."""
+
+
+class _Watched(Table):
+    """A table that notes which units its rows came from."""
+
+    def __init__(self, table):
+        self.columns, self.units = table.columns, set()
+
+    def where(self, metric=None, **conditions):
+        found = super().where(metric, **conditions)
+        self.units.update(found["run_id"].tolist())
+        return found
+
+
+def verdicts(exp, tests, reader, table, settings):
+    """Judge the criteria of an experiment.
+
+    Parameters
+    ----------
+    exp : str
+        Such as "E1".
+    tests : sequence of tuple
+        Identifier, text, threshold, and a function of a reader as `rows.judge` wants it. The
+        text and the threshold may name attributes of the reader in braces.
+    reader : callable
+        ``reader(table, settings)`` finds values in the table.
+    table : Table
+    settings : object
+        With the attribute `plan`.
+
+    Returns
+    -------
+    list of Criterion
+    """
+    found = []
+    for name, text, limit, test in tests:
+        watched = _Watched(table)
+        read = reader(watched, settings)
+        words = (part.format_map(vars(read)) for part in (text, limit))
+        verdict = judge(f"{exp}.{name}", *words, partial(test, read), dataset=settings.plan.data)
+        found.append(replace(verdict, run_ids=tuple(sorted(watched.units))))
+    return found
 
 
 def net(table, metric, **conditions):
@@ -72,18 +118,17 @@ def sizes_in(table, metric, **conditions):
 
 
 def generalising_sizes(table):
-    """Return the sizes N whose first network copies no sample, f_mem <= 0.01."""
-    sizes = [n for n in sizes_in(table, "f_mem", seed=0) if net(table, "f_mem", N=n) <= GENERALISING]
-    if not sizes:
-        raise NotJudgeable("no network of the table generalises, f_mem <= 0.01")
-    return sizes
+    """Return the sizes N whose first network copies no sample, f_mem <= 0.01.
 
-
-def near(levels, wanted):
-    """Return those of the `wanted` noise levels that were measured; there must be one."""
-    found = [s for s in wanted if np.any(np.isclose(levels, s, rtol=1e-6))]
+    Networks whose samples have not the right spread do not count: they have not learnt yet.
+    """
+    found = []
+    for n in sizes_in(table, "f_mem", seed=0):
+        with suppress(NotJudgeable):
+            if sample_value(table, "f_mem", N=n) <= GENERALISING:
+                found.append(n)
     if not found:
-        raise MissingRow(f"none of the noise levels {wanted} was measured")
+        raise NotJudgeable("no network of the table generalises: f_mem <= 0.01, right spread")
     return found
 
 

@@ -13,10 +13,11 @@ from lindiff.experiments._net_criteria import (
     sample_value,
     sizes_in,
     spearman,
+    verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments._subjects import network, stamp_of
-from lindiff.experiments.rows import MissingRow, judge
+from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
 from lindiff.nn import diagnostics as dg
 
@@ -105,131 +106,106 @@ def one_pair(context, plan, first, second):
     }
 
 
-def criteria(table, settings):
-    """E1.a to E1.e."""
-    data = settings.plan.data
-    return [*_copies(table, data), *_novelty(table, data), *_twins(table, data)]
+class _Reader:
+    """Values of E1 by N; `large` and `least` are the N and the cosine of criterion c."""
 
+    def __init__(self, table, settings):
+        self.table = table
+        self.large, self.least = AGREEMENT.get(settings.plan.data, (16384, 0.95))
 
-def _copies(table, data):
-    def test(n, low, high):
-        def run():
-            value = sample_value(table, "f_mem", N=n)
-            stderr = table.one("f_mem", N=n, subset=1, seed=0)["stderr"]
-            return value, low <= value <= high, stderr
+    def copies(self, n, low, high):
+        value = sample_value(self.table, "f_mem", N=n)
+        stderr = self.table.one("f_mem", N=n, subset=1, seed=0)["stderr"]
+        return value, low <= value <= high, stderr
 
-        return run
+    def novelty(self, n, low, high):
+        value = sample_value(self.table, "gl_ratio", N=n)
+        stderr = self.table.one("gl_ratio", N=n, subset=1, seed=0)["stderr"]
+        return value, low <= value <= high, stderr
 
-    parts = [(16, 0.9, 1.0, ">= 0.9"), (4096, 0.0, 0.05, "<= 0.05"), (16384, 0.0, 0.01, "<= 0.01")]
-    return [
-        judge(
-            f"E1.a.{i}",
-            f"share of copies among the samples at N = {n}",
-            text,
-            test(n, low, high),
-            dataset=data,
-            run_ids=(f"net-N{n}-S1",),
-        )
-        for i, (n, low, high, text) in enumerate(parts, 1)
-    ]
+    def rank(self, metric, decreasing):
+        sizes = sizes_in(self.table, metric, subset=1, seed=0)
+        values = [sample_value(self.table, metric, N=n) for n in sizes]
+        found = spearman(values, decreasing=decreasing)
+        return found, abs(found) >= 0.9 and (found < 0) == decreasing
 
+    def twins(self, n, metric="twin_cosine", seed=0):
+        """A value about twins whose samples have the right spread."""
+        value = self.table.value(metric, N=n, seed=seed)
+        check_spread(self.table, N=n, subset=1)
+        check_spread(self.table, N=n, subset=2, seed=seed)
+        return value
 
-def _novelty(table, data):
-    def ratio(n, holds):
-        def run():
-            value = sample_value(table, "gl_ratio", N=n)
-            return value, holds(value)
-
-        return run
-
-    def rank(metric, decreasing):
-        def run():
-            sizes = sizes_in(table, metric, subset=1, seed=0)
-            values = [sample_value(table, metric, N=n) for n in sizes]
-            found = spearman(values, decreasing=decreasing)
-            return found, abs(found) >= 0.9 and (found < 0) == decreasing
-
-        return run
-
-    novel = "distance of samples from the nearest training image over that of real images"
-    return [
-        judge("E1.b.1", f"{novel}, N = 16", "<= 0.3", ratio(16, lambda v: v <= 0.3), dataset=data),
-        judge(
-            "E1.b.2", f"{novel}, N = 16384", ">= 0.85", ratio(16384, lambda v: v >= 0.85), dataset=data
-        ),
-        judge(
-            "E1.b.3", "it rises with N (rank correlation)", ">= 0.9", rank("gl_ratio", False), dataset=data
-        ),
-        judge(
-            "E1.b.4",
-            "the share of copies falls with N (rank correlation, equal values count as ordered)",
-            "<= -0.9",
-            rank("f_mem", True),
-            dataset=data,
-        ),
-    ]
-
-
-def twin_value(table, n, metric="twin_cosine", seed=0):
-    """Return a value about twins whose samples have the right spread."""
-    value = table.value(metric, N=n, seed=seed)
-    check_spread(table, N=n, subset=1)
-    check_spread(table, N=n, subset=2, seed=seed)
-    return value
-
-
-def _twins(table, data):
-    large, least = AGREEMENT.get(data, (16384, 0.95))
-
-    def few():
-        value = twin_value(table, 16)
+    def disagree(self):
+        value = self.twins(16)
         return value, value <= 0.5
 
-    def many():
-        value = twin_value(table, large)
-        return value, value >= least
+    def agree(self):
+        value = self.twins(self.large)
+        return value, value >= self.least
 
-    def control():
-        sizes = sizes_in(table, "twin_shuffled", seed=0)
-        value = twin_value(table, max(sizes), "twin_shuffled")
+    def shuffled(self):
+        value = self.twins(max(sizes_in(self.table, "twin_shuffled", seed=0)), "twin_shuffled")
         return value, abs(value) < 0.15
 
-    def weights():
-        n = max(sizes_in(table, "twin_cosine", seed=1))
-        value = abs(twin_value(table, n, seed=1) - twin_value(table, n))
+    def crossing(self):
+        sizes = sizes_in(self.table, "twin_cosine", seed=0)
+        if len(sizes) < 3:
+            raise MissingRow(f"a crossing needs at least three N, the table has {len(sizes)}")
+        lead = np.array([self.twins(n) - net(self.table, "nn_cosine", N=n) for n in sizes])
+        changes = np.flatnonzero(np.diff(np.sign(lead)))
+        if not len(changes):
+            raise NotJudgeable("the two cosines do not cross on this grid of N")
+        i = changes[0]
+        share = lead[i] / (lead[i] - lead[i + 1])
+        where = sizes[i] * (sizes[i + 1] / sizes[i]) ** share
+        return where, len(changes) == 1 and 256 <= where <= 8192
+
+    def weights(self):
+        n = max(sizes_in(self.table, "twin_cosine", seed=1))
+        value = abs(self.twins(n, seed=1) - self.twins(n))
         return value, value <= 0.05
 
-    same = "cosine of twins' samples from the same noise, mean subtracted"
-    return [
-        judge("E1.c.1", f"{same}, N = 16", "<= 0.5", few, dataset=data),
-        judge("E1.c.2", f"{same}, N = {large}", f">= {least}", many, dataset=data),
-        judge("E1.c.3", f"{same}, pairs shuffled", "< 0.15", control, dataset=data),
-        judge(
-            "E1.d",
-            "N at which twins become more alike than sample and training image; one crossing",
-            "in [256, 8192]",
-            lambda: _one_crossing(table),
-            dataset=data,
-        ),
-        judge(
-            "E1.e",
-            "change of the twins' cosine if their initial weights differ too, largest N",
-            "<= 0.05",
-            weights,
-            dataset=data,
-        ),
-    ]
+
+_COPIES = "share of copies among the samples at N = "
+_NOVEL = "distance of samples from the nearest training image over that of real images, N = "
+_TWINS = "cosine of twins' samples from the same noise, mean subtracted"
+TESTS = (
+    ("a.1", f"{_COPIES}16", ">= 0.9", lambda read: read.copies(16, 0.9, 1.0)),
+    ("a.2", f"{_COPIES}4096", "<= 0.05", lambda read: read.copies(4096, 0.0, 0.05)),
+    ("a.3", f"{_COPIES}16384", "<= 0.01", lambda read: read.copies(16384, 0.0, 0.01)),
+    ("b.1", f"{_NOVEL}16", "<= 0.3", lambda read: read.novelty(16, 0.0, 0.3)),
+    ("b.2", f"{_NOVEL}16384", ">= 0.85", lambda read: read.novelty(16384, 0.85, np.inf)),
+    (
+        "b.3",
+        "this distance rises with N (rank correlation)",
+        ">= 0.9",
+        lambda read: read.rank("gl_ratio", False),
+    ),
+    (
+        "b.4",
+        "the share of copies falls with N (rank correlation, equal values count as ordered)",
+        "<= -0.9",
+        lambda read: read.rank("f_mem", True),
+    ),
+    ("c.1", f"{_TWINS}, N = 16", "<= 0.5", _Reader.disagree),
+    ("c.2", f"{_TWINS}, N = {{large}}", ">= {least}", _Reader.agree),
+    ("c.3", f"{_TWINS}, pairs shuffled", "< 0.15", _Reader.shuffled),
+    (
+        "d",
+        "N at which twins become more alike than sample and training image; one crossing",
+        "in [256, 8192]",
+        _Reader.crossing,
+    ),
+    (
+        "e",
+        "change of the twins' cosine if their initial weights differ too, largest N",
+        "<= 0.05",
+        _Reader.weights,
+    ),
+)
 
 
-def _one_crossing(table):
-    sizes = sizes_in(table, "twin_cosine", seed=0)
-    if len(sizes) < 3:
-        raise MissingRow(f"a crossing needs at least three N, the table has {len(sizes)}")
-    lead = np.array([twin_value(table, n) - net(table, "nn_cosine", N=n) for n in sizes])
-    changes = np.flatnonzero(np.diff(np.sign(lead)))
-    if not len(changes):
-        raise NotJudgeable("the two cosines do not cross on this grid of N")
-    i = changes[0]
-    share = lead[i] / (lead[i] - lead[i + 1])
-    where = sizes[i] * (sizes[i + 1] / sizes[i]) ** share
-    return where, len(changes) == 1 and 256 <= where <= 8192
+def criteria(table, settings):
+    """E1.a to E1.e."""
+    return verdicts("E1", TESTS, _Reader, table, settings)

@@ -10,13 +10,14 @@ from lindiff.experiments._net_criteria import (
     NotJudgeable,
     between,
     generalising_sizes,
-    near,
     net,
+    sample_value,
     sizes_in,
+    verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments._subjects import Subject, network
-from lindiff.experiments.rows import MissingRow, judge
+from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
 
 TITLE = "Distance of networks from the Gaussian and the memorising denoiser"
@@ -72,7 +73,7 @@ def _place(row):
 
 def _crossover(rows, bare, n):
     """The lowest level above which the memoriser is the better closed form, if there is one."""
-    mine = [row for row in rows if row.N == n and row.metric == "predicted_mse"]
+    mine = [row for row in rows if row.metric == "predicted_mse" and n == row.N]
     error = {name: [r.value for r in mine if r.arch == name] for name in ("gaussian", "memoriser")}
     levels = [row.sigma for row in mine if row.arch == "gaussian"]
     lead = np.log(np.array(error["memoriser"]) / np.array(error["gaussian"]))
@@ -100,17 +101,19 @@ def one_size(context, plan, config):
 class _Reader:
     """Values of E3 by N and noise level."""
 
-    def __init__(self, table, arch):
-        self.table, self.arch = table, arch
+    def __init__(self, table, settings):
+        self.table, self.arch = table, settings.plan.arch
+        self.dimension = settings.plan.size**2
 
     def levels(self, n):
         return self.table.curve("mse", "sigma", N=n, arch=self.arch, split="test")[0]
 
-    def mse(self, n, sigma, of, split="test"):
-        return self.table.value("mse", N=n, arch=of, sigma=sigma, split=split)
+    def mse(self, n, sigma, of):
+        return self.table.value("mse", N=n, arch=of, sigma=sigma, split="test")
 
     def to(self, name, n, sigma, split="test"):
-        return net(self.table, f"rmse_to_{name}", N=n, arch=self.arch, sigma=sigma, split=split)
+        metric = f"rmse_to_{name}"
+        return net(self.table, metric, N=n, arch=self.arch, sigma=sigma, split=split)
 
     def ratio(self, n, sigma, split="test"):
         """Distance from the memoriser over that from the Gaussian denoiser."""
@@ -119,118 +122,107 @@ class _Reader:
     def copying(self):
         """Sizes N <= 64 whose network copies."""
         sizes = [n for n in sizes_in(self.table, "f_mem") if n <= 64]
-        sizes = [n for n in sizes if net(self.table, "f_mem", N=n) > GENERALISING]
+        sizes = [n for n in sizes if sample_value(self.table, "f_mem", N=n) > GENERALISING]
         if not sizes:
             raise NotJudgeable("no network with N <= 64 copies")
         return sizes
 
-    def large(self, n):
-        """The network at N, or the one at 16384 if that at N copies."""
-        if net(self.table, "f_mem", N=n) > GENERALISING:
-            n = 16384
-            if net(self.table, "f_mem", N=n) > GENERALISING:
-                raise NotJudgeable("the networks at N = 4096 and 16384 copy")
-        return n
+    def large(self):
+        """4096, or 16384 if the network at 4096 copies."""
+        for n in (4096, 16384):
+            if sample_value(self.table, "f_mem", N=n) <= GENERALISING:
+                return n
+        raise NotJudgeable("the networks at N = 4096 and 16384 copy")
+
+    def prediction(self):
+        right = []
+        for n in generalising_sizes(self.table):
+            for sigma in self.levels(n):
+                errors = self.mse(n, sigma, "memoriser") / self.mse(n, sigma, "gaussian")
+                if abs(np.log(errors)) > 0.1:
+                    right.append((errors > 1) == (self.ratio(n, sigma) > 1))
+        if not right:
+            raise NotJudgeable("both closed forms are equally good everywhere")
+        return np.mean(right), np.mean(right) >= 0.9
+
+    def apart(self):
+        sizes = [n for n in generalising_sizes(self.table) if n <= 16384]
+        value = min(self.ratio(n, 0.2) for n in sizes)
+        return value, value >= 2
+
+    def reversed(self, split, low, high):
+        sizes = self.copying()
+        levels = between(self.levels(sizes[0]), low, high)
+        value = max(self.ratio(n, sigma, split) for n in sizes for sigma in levels)
+        return value, value < 1
+
+    def closer(self):
+        value = 1 - self.to("gaussian", self.large(), 0.5) / self.to("gaussian", 16, 0.5)
+        return value, value >= 0.25
+
+    def audit(self):
+        first = self.large()
+        rows = self.table.where("rho_gaussian", arch=self.arch, split="test")
+        sizes = [int(n) for n in np.unique(rows["N"]) if n >= first]
+        least = rows.where(N=sizes)["images_seen"].min()
+        if least < PYTHAGORAS_BUDGET:
+            raise NotJudgeable(f"it is meant after 4 million images, not after {least:.0f}")
+        levels = between(self.levels(first), 0.1, 1.0)
+        found = rows.where(N=sizes, sigma=levels)["value"]
+        worst = found[abs(found - 1).argmax()]
+        return worst, found.min() >= 0.9 and found.max() <= 1.5
+
+    def low_noise(self):
+        sizes = [n for n in sizes_in(self.table, "off_span") if n < self.dimension]
+        if not sizes:
+            raise MissingRow("no network has fewer training images than pixels")
+        limits = {n: net(self.table, "off_span", N=n) for n in sizes}
+        errors = [self.to("gaussian", n, LOWEST) / limits[n] - 1 for n in sizes]
+        return max(errors, key=abs), max(map(abs, errors)) <= 0.05
+
+
+_NEARER = "distance from the memoriser over that from the Gaussian denoiser"
+TESTS = (
+    (
+        "a",
+        "share of points (N, sigma) at which the better closed form is the nearer one",
+        ">= 0.9",
+        _Reader.prediction,
+    ),
+    ("b", f"{_NEARER}, sigma = 0.2, least over generalising N", ">= 2", _Reader.apart),
+    (
+        "c.1",
+        f"{_NEARER}, held-out images, sigma 0.5 and 1, N <= 64",
+        "< 1",
+        lambda read: read.reversed("test", 0.5, 1.0),
+    ),
+    (
+        "c.2",
+        f"{_NEARER}, training images, sigma in [0.1, 1], N <= 64",
+        "< 1",
+        lambda read: read.reversed("train", 0.1, 1.0),
+    ),
+    (
+        "d",
+        "fall of the distance from the Gaussian denoiser, sigma = 0.5, N = 16 to 4096",
+        ">= 0.25",
+        _Reader.closer,
+    ),
+    (
+        "e",
+        "Pythagoras ratio farthest from 1, sigma in [0.1, 1], N >= 4096",
+        "in [0.9, 1.5]",
+        _Reader.audit,
+    ),
+    (
+        "f",
+        "relative error of the low-noise limit, N below the dimension",
+        "<= 0.05",
+        _Reader.low_noise,
+    ),
+)
 
 
 def criteria(table, settings):
     """E3.a to E3.f."""
-    read, data = _Reader(table, settings.plan.arch), settings.plan.data
-    nearer = "distance from the memoriser over that from the Gaussian denoiser"
-    tests = [
-        (
-            "a",
-            "share of points (N, sigma) at which the better closed form is the nearer one",
-            ">= 0.9",
-            lambda: _prediction_holds(read),
-        ),
-        ("b", f"{nearer}, sigma = 0.2, least over generalising N", ">= 2", lambda: _apart(read)),
-        (
-            "c.1",
-            f"{nearer}, held-out, sigma 0.5 and 1, N <= 64",
-            "< 1",
-            lambda: _reversed(read, "test", 0.5, 1.0),
-        ),
-        (
-            "c.2",
-            f"{nearer}, training images, sigma in [0.1, 1], N <= 64",
-            "< 1",
-            lambda: _reversed(read, "train", 0.1, 1.0),
-        ),
-        (
-            "d",
-            "fall of the distance from the Gaussian denoiser, sigma = 0.5, N = 16 to 4096",
-            ">= 0.25",
-            lambda: _closer(read),
-        ),
-        (
-            "e",
-            "Pythagoras ratio farthest from 1, sigma in [0.1, 1], N >= 4096",
-            "in [0.9, 1.5]",
-            lambda: _audit(read),
-        ),
-        (
-            "f",
-            "relative error of the low-noise limit, N below the dimension",
-            "<= 0.05",
-            lambda: _low_noise(read, settings.plan.size**2),
-        ),
-    ]
-    return [judge(f"E3.{i}", text, limit, test, dataset=data) for i, text, limit, test in tests]
-
-
-def _prediction_holds(read):
-    right = []
-    for n in generalising_sizes(read.table):
-        for sigma in read.levels(n):
-            errors = read.mse(n, sigma, "memoriser") / read.mse(n, sigma, "gaussian")
-            if abs(np.log(errors)) > 0.1:
-                right.append((errors > 1) == (read.ratio(n, sigma) > 1))
-    if not right:
-        raise NotJudgeable("both closed forms are equally good everywhere")
-    return np.mean(right), np.mean(right) >= 0.9
-
-
-def _apart(read):
-    sizes = [n for n in generalising_sizes(read.table) if n <= 16384]
-    value = min(read.ratio(n, *near(read.levels(n), [0.2])) for n in sizes)
-    return value, value >= 2
-
-
-def _reversed(read, split, low, high):
-    sizes = read.copying()
-    levels = between(read.levels(sizes[0]), low, high)
-    value = max(read.ratio(n, sigma, split) for n in sizes for sigma in levels)
-    return value, value < 1
-
-
-def _closer(read):
-    n = read.large(4096)
-    value = 1 - read.to("gaussian", n, 0.5) / read.to("gaussian", 16, 0.5)
-    return value, value >= 0.25
-
-
-def _audit(read):
-    first = read.large(4096)
-    sizes = [n for n in sizes_in(read.table, "rho_gaussian", arch=read.arch) if n >= first]
-    least = read.table.where("rho_gaussian", arch=read.arch, N=sizes)["images_seen"].min()
-    if least < PYTHAGORAS_BUDGET:
-        raise NotJudgeable(f"it is meant after 4 million images; the networks saw {least:.0f}")
-    found = np.array(
-        [
-            net(read.table, "rho_gaussian", N=n, arch=read.arch, sigma=s, split="test")
-            for n in sizes
-            for s in between(read.levels(n), 0.1, 1.0)
-        ]
-    )
-    return found[abs(found - 1).argmax()], found.min() >= 0.9 and found.max() <= 1.5
-
-
-def _low_noise(read, dimension):
-    sizes = [n for n in sizes_in(read.table, "off_span") if n < dimension]
-    if not sizes:
-        raise MissingRow("no network has fewer training images than pixels")
-    errors = [
-        read.to("gaussian", n, LOWEST) / net(read.table, "off_span", N=n) - 1 for n in sizes
-    ]
-    return max(errors, key=abs), max(map(abs, errors)) <= 0.05
+    return verdicts("E3", TESTS, _Reader, table, settings)

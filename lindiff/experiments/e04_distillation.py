@@ -5,10 +5,16 @@ from dataclasses import dataclass, replace
 import torch
 
 from lindiff.experiments import _measures, nets
-from lindiff.experiments._net_criteria import GENERALISING, NotJudgeable, between, net, sizes_in
+from lindiff.experiments._net_criteria import (
+    GENERALISING,
+    NotJudgeable,
+    between,
+    sample_value,
+    sizes_in,
+    verdicts,
+)
 from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments._subjects import Subject, network
-from lindiff.experiments.rows import judge
 from lindiff.experiments.units import Unit
 from lindiff.nn import diagnostics as dg
 from lindiff.nn.closed_forms import GaussianDenoiser, MixtureDenoiser
@@ -124,80 +130,85 @@ def _distil(plan, subject, law, levels, *, splits=("test", "train")):
     return rows
 
 
-def criteria(table, settings):
-    """E4.a to E4.f."""
-    plan, levels = settings.plan, settings.levels
-    arch, data = plan.arch, plan.data
+class _Reader:
+    """Values of E4 by N and noise level."""
 
-    def at(metric, n, sigma, of=arch, split="test"):
-        return table.value(metric, N=n, arch=of, sigma=sigma, split=split)
+    def __init__(self, table, settings):
+        self.table, self.levels, self.arch = table, settings.levels, settings.plan.arch
 
-    def ends():
-        sizes = sizes_in(table, "weight_nmse", arch=arch)
-        return min(sizes), max(sizes)
+    def at(self, metric, n, sigma, of=None, split="test"):
+        arch = self.arch if of is None else of
+        return self.table.value(metric, N=n, arch=arch, sigma=sigma, split=split)
 
-    def generalising():
-        n = ends()[1]
-        copies = net(table, "f_mem", N=n)
+    def generalising(self):
+        n = max(sizes_in(self.table, "weight_nmse", arch=self.arch))
+        copies = sample_value(self.table, "f_mem", N=n)
         if copies > GENERALISING:
             raise NotJudgeable(f"the network at N = {n} copies: f_mem = {copies:.2f}")
         return n
 
-    def weights():
-        value = max(at("weight_nmse_net", generalising(), s) for s in levels)
+    def copying(self):
+        n = min(sizes_in(self.table, "weight_nmse", arch=self.arch))
+        if sample_value(self.table, "f_mem", N=n) <= GENERALISING:
+            raise NotJudgeable(f"the network at N = {n} does not copy")
+        return n
+
+    def weights(self):
+        n = self.generalising()
+        value = max(self.at("weight_nmse_net", n, s) for s in self.levels)
         return value, value <= 0.1
 
-    def function():
-        n = generalising()
-        value = max(
-            at("rmse_linear_to_gaussian", n, s) / at("rmse_net_to_gaussian", n, s) for s in levels
-        )
+    def function(self):
+        n, metrics = self.generalising(), ("rmse_linear_to_gaussian", "rmse_net_to_gaussian")
+        pairs = [[self.at(metric, n, s) for metric in metrics] for s in self.levels]
+        value = max(linear / whole for linear, whole in pairs)
         return value, value <= 0.5
 
-    def overlap():
-        n = generalising()
-        value = min(at("overlap_20", n, s) for s in between(levels, 0.0, 1.0))
+    def overlap(self):
+        n = self.generalising()
+        value = min(self.at("overlap_20", n, s) for s in between(self.levels, 0.0, 1.0))
         return value, value >= 0.85
 
-    def copying():
-        n, few = generalising(), ends()[0]
-        copies = net(table, "f_mem", N=few)
-        if copies <= GENERALISING:
-            raise NotJudgeable(f"the network at N = {few} does not copy")
-        metric = "rmse_linear_to_gaussian"
-        value = min(at(metric, few, s) / at(metric, n, s) for s in levels)
+    def far(self):
+        sizes, metric = (self.copying(), self.generalising()), "rmse_linear_to_gaussian"
+        pairs = [[self.at(metric, n, s) for n in sizes] for s in self.levels]
+        value = min(few / many for few, many in pairs)
         return value, value >= 2
 
-    def trap():
-        n = min(sizes_in(table, "weight_nmse", arch="memoriser"))
-        value = max(at("weight_nmse_net", n, s, "memoriser", "train") for s in levels)
+    def trap(self):
+        n = min(sizes_in(self.table, "weight_nmse", arch="memoriser"))
+        value = max(self.at("weight_nmse_net", n, s, "memoriser", "train") for s in self.levels)
         return value, value <= 0.01
 
-    def exact():
-        value = max(
-            table.value("weight_nmse", arch="mixture", sigma=s)
-            / table.value("weight_noise", arch="mixture", sigma=s)
-            for s in levels
-        )
+    def exact(self):
+        metrics = ("weight_nmse", "weight_noise")
+        pairs = [[self.at(m, None, s, "mixture") for m in metrics] for s in self.levels]
+        value = max(whole / noise for whole, noise in pairs)
         return value, value <= 2
 
-    weight = "relative squared distance of the distilled weights from the Gaussian ones"
-    tests = [
-        ("a", f"{weight}, generalising net, largest over sigma, noise subtracted", "<= 0.1", weights),
-        (
-            "b",
-            "distance of the distilled map from the Gaussian one over that of the net, same net",
-            "<= 0.5",
-            function,
-        ),
-        ("c", "overlap of the 20 leading left directions, sigma <= 1, same net", ">= 0.85", overlap),
-        (
-            "d",
-            "distance of the distilled map from the Gaussian one, copying over generalising net",
-            ">= 2",
-            copying,
-        ),
-        ("e", f"{weight}, memoriser on its own images, noise subtracted", "<= 0.01", trap),
-        ("f", f"{weight}, optimal denoiser of a mixture, over the noise", "<= 2", exact),
-    ]
-    return [judge(f"E4.{i}", text, limit, test, dataset=data) for i, text, limit, test in tests]
+
+_WEIGHT = "relative squared distance of the distilled weights from the Gaussian ones"
+_MAP = "distance of the distilled map from the Gaussian one"
+TESTS = (
+    (
+        "a",
+        f"{_WEIGHT}, generalising net, largest over sigma, noise subtracted",
+        "<= 0.1",
+        _Reader.weights,
+    ),
+    ("b", f"{_MAP} over that of the net, same net", "<= 0.5", _Reader.function),
+    (
+        "c",
+        "overlap of the 20 leading left directions, sigma <= 1, same net",
+        ">= 0.85",
+        _Reader.overlap,
+    ),
+    ("d", f"{_MAP}, copying over generalising net", ">= 2", _Reader.far),
+    ("e", f"{_WEIGHT}, memoriser on its own images, noise subtracted", "<= 0.01", _Reader.trap),
+    ("f", f"{_WEIGHT}, optimal denoiser of a mixture, over its noise", "<= 2", _Reader.exact),
+)
+
+
+def criteria(table, settings):
+    """E4.a to E4.f."""
+    return verdicts("E4", TESTS, _Reader, table, settings)

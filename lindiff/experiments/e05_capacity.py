@@ -5,10 +5,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lindiff.experiments import _measures, nets
-from lindiff.experiments._net_criteria import NotJudgeable, between, check_spread, spearman
+from lindiff.experiments._net_criteria import (
+    NotJudgeable,
+    between,
+    check_spread,
+    spearman,
+    verdicts,
+)
 from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments._subjects import network
-from lindiff.experiments.rows import MissingRow, judge
+from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
 
 TITLE = "Capacity: base width of the network at a fixed number of training images"
@@ -63,14 +69,17 @@ def one_net(context, plan, config):
 
 
 class _Reader:
-    """Values of E5 by width."""
+    """Values of E5 by width C; the criteria are about one N."""
 
     def __init__(self, table, settings):
         self.table, self.settings = table, settings
 
     def _where(self, width, pure=False):
+        n = self.settings.n_images
+        if n != SIZE:
+            raise NotJudgeable(f"it is meant at N = {SIZE}, these networks have N = {n}")
         label = f"unet-{width}" + (f"+{PURE}" if pure else "")
-        return {"arch": label, "N": self.settings.n_images, "subset": 1}
+        return {"arch": label, "N": n, "subset": 1}
 
     def widths(self):
         found = [c for c in self.settings.widths if len(self.table.where("mse", **self._where(c)))]
@@ -78,78 +87,66 @@ class _Reader:
             raise MissingRow("there are no networks in the table")
         return found
 
-    def meant(self):
-        """Raise if the networks have not the N of the criteria."""
-        if self.settings.n_images != SIZE:
-            raise NotJudgeable(f"it is meant at N = {SIZE}, these have N = {self.settings.n_images}")
-
-    def copies(self, width):
-        check_spread(self.table, C=width, **self._where(width))
+    def share(self, width):
+        check_spread(self.table, **self._where(width))
         return self.table.value("f_mem", **self._where(width))
 
-    def distance(self, width, low, high, pure=False):
+    def distance(self, width, low=0.117, high=5.0, pure=False):
+        """Distance from the Gaussian denoiser, averaged over noise levels."""
         sigma, value, _ = self.table.curve(
             "rmse_to_gaussian", "sigma", split="test", **self._where(width, pure)
         )
-        levels = between(sigma, low, high)
-        return float(np.mean(value[np.isin(sigma, levels)]))
+        return float(np.mean(value[np.isin(sigma, between(sigma, low, high))]))
+
+    def copies(self, width, low, high):
+        value = self.share(width)
+        return value, low <= value <= high
+
+    def monotone(self):
+        value = spearman([self.share(c) for c in self.widths()])
+        return value, value >= 0.9
+
+    def smallest(self):
+        distances = {c: self.distance(c) for c in self.widths()}
+        best = min(distances, key=distances.get)
+        return best, best in (4, 8)
+
+    def rise(self):
+        value = self.distance(64) / min(self.distance(c) for c in self.widths())
+        return value, value >= 1.25
+
+    def high_noise(self, pure):
+        value = self.distance(4, 40.0, 80.0, pure) / self.distance(64, 40.0, 80.0, pure)
+        return value, (value > 1) == pure
+
+
+_DISTANCE = "distance from the Gaussian denoiser"
+TESTS = (
+    ("a.1", "share of copies, C = 64", ">= 0.8", lambda read: read.copies(64, 0.8, 1.0)),
+    ("a.2", "share of copies, C = 4", "<= 0.05", lambda read: read.copies(4, 0.0, 0.05)),
+    ("a.3", "the share rises with C (rank correlation)", ">= 0.9", _Reader.monotone),
+    (
+        "b.1",
+        f"width C of the least {_DISTANCE}, sigma in [0.117, 5]",
+        "4 or 8",
+        _Reader.smallest,
+    ),
+    ("b.2", f"{_DISTANCE} at C = 64 over the least", ">= 1.25", _Reader.rise),
+    (
+        "c.1",
+        f"{_DISTANCE}, C = 4 over C = 64, sigma >= 40, EDM's noise law",
+        "> 1",
+        lambda read: read.high_noise(True),
+    ),
+    (
+        "c.2",
+        "the same with the tail of high noise",
+        "<= 1",
+        lambda read: read.high_noise(False),
+    ),
+)
 
 
 def criteria(table, settings):
     """E5.a to E5.c."""
-    read, data = _Reader(table, settings), settings.plan.data
-
-    def copies(width, low, high):
-        def run():
-            read.meant()
-            value = read.copies(width)
-            return value, low <= value <= high
-
-        return run
-
-    def monotone():
-        read.meant()
-        value = spearman([read.copies(c) for c in read.widths()])
-        return value, value >= 0.9
-
-    def smallest():
-        read.meant()
-        distances = {c: read.distance(c, 0.117, 5.0) for c in read.widths()}
-        best = min(distances, key=distances.get)
-        return best, best in (4, 8)
-
-    def rise():
-        read.meant()
-        least = min(read.distance(c, 0.117, 5.0) for c in read.widths())
-        value = read.distance(64, 0.117, 5.0) / least
-        return value, value >= 1.25
-
-    def high_noise(pure, holds):
-        def run():
-            read.meant()
-            value = read.distance(4, 40.0, 80.0, pure) / read.distance(64, 40.0, 80.0, pure)
-            return value, holds(value)
-
-        return run
-
-    distance = "distance from the Gaussian denoiser"
-    tests = [
-        ("a.1", "share of copies, C = 64", ">= 0.8", copies(64, 0.8, 1.0)),
-        ("a.2", "share of copies, C = 4", "<= 0.05", copies(4, 0.0, 0.05)),
-        ("a.3", "the share rises with C (rank correlation)", ">= 0.9", monotone),
-        ("b.1", f"width C of the least {distance}, sigma in [0.117, 5]", "4 or 8", smallest),
-        ("b.2", f"{distance} at C = 64 over the least", ">= 1.25", rise),
-        (
-            "c.1",
-            f"{distance}, C = 4 over C = 64, sigma >= 40, EDM's noise law",
-            "> 1",
-            high_noise(True, lambda v: v > 1),
-        ),
-        (
-            "c.2",
-            "the same with the tail of high noise",
-            "<= 1",
-            high_noise(False, lambda v: v <= 1),
-        ),
-    ]
-    return [judge(f"E5.{i}", text, limit, test, dataset=data) for i, text, limit, test in tests]
+    return verdicts("E5", TESTS, _Reader, table, settings)

@@ -10,10 +10,10 @@ from lindiff.experiments._net_criteria import (
     check_spread,
     crossing,
     sizes_in,
+    verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments._subjects import subject_of
-from lindiff.experiments.rows import judge
 from lindiff.experiments.units import Unit
 from lindiff.nn import diagnostics as dg
 
@@ -56,16 +56,17 @@ PRESETS = {
 
 def units(settings):
     """One unit for each N, and the twins at the largest N of E1 as the reference."""
-    plan = settings.plan
-    group = tuple(plan.config(n, subset) for n in settings.sizes for subset in (1, 2))
-    twins = {n: (plan.config(n, 1), plan.config(n, 2)) for n in (*settings.sizes, plan.largest)}
-    arguments = (settings.n_samples, group)
-    found = [Unit(f"time-N{n}", course, (plan, twins[n], *arguments)) for n in settings.sizes]
-    found.append(Unit(f"reference-N{plan.largest}", reference, (plan, twins[plan.largest], settings.n_samples)))
+    plan, n_samples = settings.plan, settings.n_samples
+    sizes = settings.sizes
+    twins = {n: (plan.config(n, 1), plan.config(n, 2)) for n in (*sizes, plan.largest)}
+    group = tuple(config for n in sizes for config in twins[n])
+    found = [Unit(f"time-N{n}", course, (plan, twins[n], n_samples, group)) for n in sizes]
+    arguments = (plan, twins[plan.largest], n_samples)
+    found.append(Unit(f"reference-N{plan.largest}", reference, arguments))
     if settings.ramp is not None:
-        slow = tuple(replace(c, warmup=settings.ramp) for c in twins[min(settings.sizes)])
-        key = f"ramp-N{min(settings.sizes)}"
-        found.append(Unit(key, course, (plan, slow, settings.n_samples, slow, "+ramp")))
+        slow = tuple(replace(config, warmup=settings.ramp) for config in twins[min(sizes)])
+        arguments = (plan, slow, n_samples, slow, "+ramp")
+        found.append(Unit(f"ramp-N{min(sizes)}", course, arguments))
     return found
 
 
@@ -73,7 +74,8 @@ def course(context, plan, twins, n_samples, group, label=""):
     """Return what becomes of a network and of its twin in the course of training."""
     rows, first = [], twins[0]
     nets.trained(context, twins[1], n_test=plan.n_test, beside=group)
-    for step, found in enumerate(nets.at_checkpoints(context, first, n_test=plan.n_test, beside=group)):
+    on_the_way = nets.at_checkpoints(context, first, n_test=plan.n_test, beside=group)
+    for step, found in enumerate(on_the_way):
         subject = subject_of(first, found)
         subject.stamp.update(step=step, arch=subject.stamp["arch"] + label)
         for split in ("test", "train"):
@@ -129,7 +131,9 @@ class _Course:
     def at(self, metric, images_seen):
         seen, value = self.curve(metric)
         if images_seen > seen[-1] * (1 + 1e-9):
-            raise NotJudgeable(f"the network at N = {self.n} saw fewer than {images_seen:.0f} images")
+            raise NotJudgeable(
+                f"the network at N = {self.n} saw fewer than {images_seen:.0f} images"
+            )
         return float(np.interp(np.log(images_seen), np.log(seen), value))
 
     def generalised(self):
@@ -150,63 +154,76 @@ class _Course:
         return crossing(seen, test / train, SPLIT)
 
 
-def criteria(table, settings):
-    """E6.a to E6.e."""
-    arch, data = settings.plan.arch, settings.plan.data
+class _Reader:
+    """The courses of an experiment."""
 
-    def courses(most=None):
-        sizes = sizes_in(table, "rmse_to_gaussian", arch=arch, subset=1)
-        return [_Course(table, n, arch) for n in sizes if most is None or n <= most]
+    def __init__(self, table, settings):
+        self.table, self.arch, self.largest = table, settings.plan.arch, settings.plan.largest
 
-    def minimum():
-        turns = [each.turning() for each in courses(256)]
+    def courses(self, most=np.inf, least=1):
+        sizes = sizes_in(self.table, "rmse_to_gaussian", arch=self.arch, subset=1)
+        if len(sizes) < least:
+            raise NotJudgeable(f"it needs {least} sizes N")
+        return [_Course(self.table, n, self.arch) for n in sizes if n <= most]
+
+    def at_turning(self):
+        """Courses with the images at their least distance, where samples have their spread."""
+        found = [(each, each.turning()[0]) for each in self.courses(256)]
+        for each, seen in found:
+            check_spread(self.table, N=each.n, arch=self.arch, images_seen=seen)
+        return found
+
+    def minimum(self):
+        turns = [each.turning() for each in self.courses(256)]
         value = min(rise for _, rise, _ in turns)
         return value, value >= 1.2 and all(inside for *_, inside in turns)
 
-    def no_copies():
-        value = max(each.at("f_mem", _spread_at_turning(each)) for each in courses(256))
+    def no_copies(self):
+        value = max(each.at("f_mem", seen) for each, seen in self.at_turning())
         return value, value == 0
 
-    def agreement():
-        many = _Course(table, settings.plan.largest, arch)
-        found = [(each, _spread_at_turning(each)) for each in courses(256)]
-        gaps = [
-            abs(each.at("twin_cosine", seen) - many.at("twin_cosine", seen)) for each, seen in found
-        ]
-        return max(gaps), max(gaps) <= 0.1
+    def agreement(self):
+        many, metric = _Course(self.table, self.largest, self.arch), "twin_cosine"
+        pairs = [(each.at(metric, s), many.at(metric, s)) for each, s in self.at_turning()]
+        value = max(abs(few - all_) for few, all_ in pairs)
+        return value, value <= 0.1
 
-    def generalised():
-        times = [each.generalised() for each in courses()]
-        if len(times) < 2:
-            raise NotJudgeable("a comparison needs two sizes N")
+    def generalised(self):
+        times = [each.generalised() for each in self.courses(least=2)]
         value = max(times) / min(times)
         return value, value < 2
 
-    def exponent():
-        found = courses()
-        if len(found) < 2:
-            raise NotJudgeable("an exponent needs two sizes N")
-        logs = [(np.log(each.n), np.log(each.copied())) for each in found]
-        beta = float(np.polyfit(*zip(*logs, strict=True), 1)[0])
+    def exponent(self):
+        logs = [np.log([each.n, each.copied()]) for each in self.courses(least=2)]
+        beta = float(np.polyfit(*np.transpose(logs), 1)[0])
         return beta, 0.7 <= beta <= 1.3
 
-    def order():
-        value = max(each.parted() / each.copied() for each in courses())
+    def order(self):
+        value = max(each.parted() / each.copied() for each in self.courses())
         return value, value < 1
 
-    distance = "distance from the Gaussian denoiser of the training images, sigma = 0.5"
-    tests = [
-        ("a", f"{distance}: last over least, least inside, N <= 256", ">= 1.2", minimum),
-        ("b.1", "share of copies where that distance is least", "0", no_copies),
-        ("b.2", "twins' cosine there, against twins on the largest N", "within 0.1", agreement),
-        ("c", "images until the held-out error is within 5 % of its least, largest over least N", "< 2", generalised),
-        ("d", "exponent of the onset of copying in N", "in [0.7, 1.3]", exponent),
-        ("e", "images until the errors part over images until copying", "< 1", order),
-    ]
-    return [judge(f"E6.{i}", text, limit, test, dataset=data) for i, text, limit, test in tests]
+
+_DISTANCE = "distance from the Gaussian denoiser of the training images, sigma = 0.5"
+TESTS = (
+    ("a", f"{_DISTANCE}: last over least, least inside, N <= 256", ">= 1.2", _Reader.minimum),
+    ("b.1", "share of copies where that distance is least", "0", _Reader.no_copies),
+    (
+        "b.2",
+        "twins' cosine there, against twins on the largest N",
+        "within 0.1",
+        _Reader.agreement,
+    ),
+    (
+        "c",
+        "images until the held-out error is within 5 % of its least, largest over least N",
+        "< 2",
+        _Reader.generalised,
+    ),
+    ("d", "exponent of the onset of copying in N", "in [0.7, 1.3]", _Reader.exponent),
+    ("e", "images until the errors part over images until copying", "< 1", _Reader.order),
+)
 
 
-def _spread_at_turning(each):
-    seen = each.turning()[0]
-    check_spread(each.table, N=each.n, arch=each.arch, images_seen=seen)
-    return seen
+def criteria(table, settings):
+    """E6.a to E6.e."""
+    return verdicts("E6", TESTS, _Reader, table, settings)

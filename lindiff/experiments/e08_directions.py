@@ -11,12 +11,13 @@ from lindiff.experiments._net_criteria import (
     NotJudgeable,
     check_spread,
     net,
+    sample_value,
     sizes_in,
+    verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments._subjects import Subject, network
 from lindiff.experiments.e04_distillation import exact_mixture
-from lindiff.experiments.rows import judge
 from lindiff.experiments.units import Unit
 from lindiff.nn.sampling import heun_samples, noise_bank
 
@@ -109,19 +110,22 @@ def _emergence(subject, law, plan, device):
 class _Reader:
     """Values of E8 by N and noise level."""
 
-    def __init__(self, table, arch):
-        self.table, self.arch = table, arch
-        self.measured = table.where("gain_error_max", arch=arch)
+    def __init__(self, table, settings):
+        self.table, self.arch, self.levels = table, settings.plan.arch, settings.levels
+        self.low = [sigma for sigma in self.levels if sigma <= 0.5]
+
+    def _sizes(self):
+        return sizes_in(self.table, "gain_error_max", arch=self.arch)
 
     def generalising(self):
-        n = max(sizes_in(self.table, "gain_error_max", arch=self.arch))
-        if net(self.table, "f_mem", N=n) > GENERALISING:
+        n = max(self._sizes())
+        if sample_value(self.table, "f_mem", N=n) > GENERALISING:
             raise NotJudgeable(f"the network at N = {n} copies")
         return n
 
     def copying(self):
-        n = min(sizes_in(self.table, "gain_error_max", arch=self.arch))
-        if net(self.table, "f_mem", N=n) <= GENERALISING:
+        n = min(self._sizes())
+        if sample_value(self.table, "f_mem", N=n) <= GENERALISING:
             raise NotJudgeable(f"the network at N = {n} does not copy")
         return n
 
@@ -129,73 +133,76 @@ class _Reader:
         arch = self.arch if of is None else of
         return self.table.value(f"{metric}_band", N=n, sigma=sigma, step=band, arch=arch)
 
-
-def criteria(table, settings):
-    """E8.a to E8.d."""
-    read, data = _Reader(table, settings.plan.arch), settings.plan.data
-    levels = settings.levels
-    low = [sigma for sigma in levels if sigma <= 0.5]
-
-    def gains():
-        n = read.generalising()
-        value = max(net(table, "gain_error_max", N=n, arch=read.arch, sigma=s) for s in levels)
+    def gains(self):
+        n, metric = self.generalising(), "gain_error_max"
+        value = max(net(self.table, metric, N=n, arch=self.arch, sigma=s) for s in self.levels)
         return value, value <= 0.07
 
-    def leading():
-        n = read.generalising()
-        value = max(read.band("delta", n, s, 0) for s in levels)
+    def leading(self):
+        n = self.generalising()
+        value = max(self.band("delta", n, s, 0) for s in self.levels)
         return value, value <= 0.15
 
-    def middle():
-        n = read.generalising()
-        found = [(read.band("delta", n, s, b), read.band("delta", n, s, 0)) for s in levels for b in (1, 2)]
-        holds = all(0.05 <= value <= 0.7 and value > first for value, first in found)
-        worst = max((value for value, _ in found), key=lambda v: max(0.05 - v, v - 0.7))
-        return worst, holds
+    def middle(self):
+        n, holds, found = self.generalising(), True, []
+        for sigma in self.levels:
+            first, *values = (self.band("delta", n, sigma, band) for band in (0, 1, 2))
+            holds &= all(0.05 <= value <= 0.7 and value > first for value in values)
+            found += values
+        return max(found, key=lambda value: max(0.05 - value, value - 0.7)), holds
 
-    def damaged():
-        value = max(read.band("gain_error", read.copying(), s, 0) for s in low)
+    def damaged(self):
+        n = self.copying()
+        value = max(self.band("gain_error", n, s, 0) for s in self.low)
         return value, value <= -0.15
 
-    def far():
-        value = min(read.band("delta", read.copying(), s, 0) for s in low)
+    def far(self):
+        n = self.copying()
+        value = min(self.band("delta", n, s, 0) for s in self.low)
         return value, value >= 1
 
-    def stronger():
-        n = read.copying()
-        pairs = [
-            (read.band(m, n, s, 0, "memoriser"), read.band(m, n, s, 0))
-            for m in ("delta", "gain_error")
-            for s in low
-        ]
-        half = len(pairs) // 2
-        holds = all(a >= b for a, b in pairs[:half]) and all(a <= b for a, b in pairs[half:])
-        return min(a / b for a, b in pairs[:half]), holds
+    def stronger(self):
+        n, ratios = self.copying(), []
+        for metric in ("delta", "gain_error"):
+            own = [self.band(metric, n, s, 0) for s in self.low]
+            memoriser = [self.band(metric, n, s, 0, "memoriser") for s in self.low]
+            ratios += [a / b for a, b in zip(memoriser, own, strict=True)]
+        return min(ratios), min(ratios) >= 1
 
-    def emergence():
-        n = read.generalising()
-        check_spread(table, N=n, arch=read.arch)
-        ratios = table.curve("emergence_ratio", "step", N=n, arch=read.arch)[1]
+    def emergence(self):
+        n = self.generalising()
+        check_spread(self.table, N=n, arch=self.arch)
+        ratios = self.table.curve("emergence_ratio", "step", N=n, arch=self.arch)[1]
         worst = float(np.exp(abs(np.log(ratios)).max()))
         return worst, worst <= 1.5 and len(ratios) == MODES
 
-    tests = [
-        ("a", "largest gain error, lambda >= sigma^2 / 10, generalising net", "<= 0.07", gains),
-        ("b.1", "delta in modes 1 to 5, largest over sigma, same net", "<= 0.15", leading),
-        (
-            "b.2",
-            "delta in modes 6 to 20 and 21 to 60, nearest to a limit; above modes 1 to 5",
-            "in [0.05, 0.7]",
-            middle,
-        ),
-        ("c.1", "gain error in modes 1 to 5, sigma <= 0.5, copying net", "<= -0.15", damaged),
-        ("c.2", "delta in modes 1 to 5, sigma <= 0.5, copying net", ">= 1", far),
-        ("c.3", "the memoriser's over the net's, both measures", ">= 1", stronger),
-        (
-            "d",
-            "sigma of half power of the ten leading modes over the root of their variance",
-            "within a factor 1.5",
-            emergence,
-        ),
-    ]
-    return [judge(f"E8.{i}", text, limit, test, dataset=data) for i, text, limit, test in tests]
+
+TESTS = (
+    (
+        "a",
+        "largest gain error, lambda >= sigma^2 / 10, generalising net",
+        "<= 0.07",
+        _Reader.gains,
+    ),
+    ("b.1", "delta in modes 1 to 5, largest over sigma, same net", "<= 0.15", _Reader.leading),
+    (
+        "b.2",
+        "delta in modes 6 to 20 and 21 to 60, nearest to a limit; above modes 1 to 5",
+        "in [0.05, 0.7]",
+        _Reader.middle,
+    ),
+    ("c.1", "gain error in modes 1 to 5, sigma <= 0.5, copying net", "<= -0.15", _Reader.damaged),
+    ("c.2", "delta in modes 1 to 5, sigma <= 0.5, copying net", ">= 1", _Reader.far),
+    ("c.3", "both measures, the memoriser's over the net's, least", ">= 1", _Reader.stronger),
+    (
+        "d",
+        "sigma of half power of the ten leading modes over the root of their variance",
+        "within a factor 1.5",
+        _Reader.emergence,
+    ),
+)
+
+
+def criteria(table, settings):
+    """E8.a to E8.d."""
+    return verdicts("E8", TESTS, _Reader, table, settings)

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from lindiff.experiments import _measures, nets
-from lindiff.experiments._net_criteria import NotJudgeable, between
+from lindiff.experiments._net_criteria import NotJudgeable, verdicts
 from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments._subjects import network
-from lindiff.experiments.rows import judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Controls: shuffled pixels, Gaussian data, another architecture"
@@ -81,66 +80,78 @@ def on_gaussian(context, plan, config):
     return rows, arrays
 
 
-def criteria(table, settings):
-    """E14.a to E14.d."""
-    plan = settings.plan
-    unet, mlp, data = plan.arch, settings.mlp, plan.data
+class _Reader:
+    """Values of E14 by architecture and data."""
 
-    def shuffling(arch):
-        error = {
-            name: table.value("mse", arch=arch, dataset=name, sigma=SIGMA)
-            for name in (data, f"{data}+shuffled")
-        }
-        return error[f"{data}+shuffled"] / error[data] - 1
+    def __init__(self, table, settings):
+        plan = settings.plan
+        self.table, self.data, self.largest = table, plan.data, plan.largest
+        self.unet, self.mlp = plan.arch, settings.mlp
 
-    def unet_suffers():
-        value = shuffling(unet)
+    def _rise(self, arch):
+        plain, shuffled = (
+            self.table.value("mse", arch=arch, dataset=name, sigma=SIGMA)
+            for name in (self.data, f"{self.data}+shuffled")
+        )
+        return shuffled / plain - 1
+
+    def unet_suffers(self):
+        value = self._rise(self.unet)
         return value, value >= 0.2
 
-    def mlp_same():
-        value = shuffling(mlp)
+    def mlp_same(self):
+        value = self._rise(self.mlp)
         return value, abs(value) <= 0.03
 
-    def large():
-        if plan.largest < LARGE:
-            raise NotJudgeable(f"it is meant at N = {LARGE}, the networks have N = {plan.largest}")
+    def _on_gaussian(self):
+        if self.largest < LARGE:
+            n = self.largest
+            raise NotJudgeable(f"it is meant at N = {LARGE}, the networks have N = {n}")
+        return {"dataset": f"{self.data}+gaussian", "arch": self.unet}
 
-    def straight():
-        large()
-        scores = table.curve("ls_centred", "sigma", dataset=f"{data}+gaussian", arch=unet)[1]
-        return scores.min(), scores.min() >= 0.98
+    def straight(self):
+        value = self.table.curve("ls_centred", "sigma", **self._on_gaussian())[1].min()
+        return value, value >= 0.98
 
-    def near_gaussian():
-        large()
-        value = max(
-            table.value("delta_band", dataset=f"{data}+gaussian", arch=unet, sigma=s, step=0)
-            for s in LEVELS
-        )
+    def near_gaussian(self):
+        value = self.table.curve("delta_band", "sigma", step=0, **self._on_gaussian())[1].max()
         return value, value <= 0.15
 
-    def architectures():
-        def of(metric, arch):
-            sigma, value, _ = table.curve(metric, "sigma", arch=arch, dataset=data)
-            between(sigma, 0.2, 1.0)
-            return value
+    def architectures(self):
+        def ratio(metric):
+            unet, mlp = (
+                self.table.curve(metric, "sigma", arch=arch, dataset=self.data)[1]
+                for arch in (self.unet, self.mlp)
+            )
+            return mlp / unet
 
-        errors = of("mse", mlp) / of("mse", unet)
+        errors = ratio("mse")
         if abs(errors - 1).max() > 0.05:
             raise NotJudgeable(f"their held-out errors differ by a factor up to {errors.max():.2f}")
-        ratios = of("rmse_to_gaussian", mlp) / of("rmse_to_gaussian", unet)
-        worst = ratios[abs(ratios - 1).argmax()]
+        distances = ratio("rmse_to_gaussian")
+        worst = distances[abs(distances - 1).argmax()]
         return worst, abs(worst - 1) <= 0.35
 
-    tests = [
-        ("a.1", "rise of the U-Net's held-out error by shuffled pixels, sigma = 0.5", ">= 0.2", unet_suffers),
-        ("a.2", "the same of the multilayer perceptron", "within 0.03", mlp_same),
-        ("b.1", "least centred linearity score on Gaussian data", ">= 0.98", straight),
-        ("b.2", "delta in modes 1 to 5 on Gaussian data", "<= 0.15", near_gaussian),
-        (
-            "c",
-            "distance from the Gaussian denoiser, perceptron over U-Net, sigma in [0.2, 1]",
-            "within 0.35 of 1",
-            architectures,
-        ),
-    ]
-    return [judge(f"E14.{i}", text, limit, test, dataset=data) for i, text, limit, test in tests]
+
+TESTS = (
+    (
+        "a.1",
+        "rise of the U-Net's held-out error by shuffled pixels, sigma = 0.5",
+        ">= 0.2",
+        _Reader.unet_suffers,
+    ),
+    ("a.2", "the same of the multilayer perceptron", "within 0.03", _Reader.mlp_same),
+    ("b.1", "least centred linearity score on Gaussian data", ">= 0.98", _Reader.straight),
+    ("b.2", "delta in modes 1 to 5 on Gaussian data", "<= 0.15", _Reader.near_gaussian),
+    (
+        "c",
+        "distance from the Gaussian denoiser, perceptron over U-Net, sigma in [0.2, 1]",
+        "within 0.35 of 1",
+        _Reader.architectures,
+    ),
+)
+
+
+def criteria(table, settings):
+    """E14.a to E14.c."""
+    return verdicts("E14", TESTS, _Reader, table, settings)

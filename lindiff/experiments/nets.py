@@ -26,7 +26,18 @@ try:
 except ImportError:  # Windows: one worker at a time.
     fcntl = None
 
-__all__ = ["Found", "at_checkpoints", "counts", "folder_of", "fresh_images", "is_trained", "population", "samples_of", "split_of", "trained"]
+__all__ = [
+    "Found",
+    "at_checkpoints",
+    "counts",
+    "folder_of",
+    "fresh_images",
+    "is_trained",
+    "population",
+    "samples_of",
+    "split_of",
+    "trained",
+]
 
 GAUSSIAN_IMAGES = 24_000
 _POPULATION_SEED = 1
