@@ -108,7 +108,7 @@ PLANS = {
         n_distil=512,
         n_steps=6,
     ),
-    # Higher rate and shorter warm-up than on a GPU: copying must show within 64 k images.
+    # Higher rate and shorter warm-up than on a GPU: copying must show within 96 k images.
     "cpu": Plan(
         size=16,
         width=8,
@@ -116,14 +116,14 @@ PLANS = {
         learning_rate=3e-3,
         warmup=5_000,
         first_checkpoint=2_000,
-        images_seen=64_000,
-        images_seen_small=64_000,
+        images_seen=96_000,
+        images_seen_small=96_000,
         sizes=(16, 256, 4096),
         levels=_FEW_LEVELS,
         n_test=1000,
         n_population=24_000,
         n_pairs=300,
-        n_samples=128,
+        n_samples=256,
         n_distil=8_000,
     ),
     "t4": replace(

@@ -37,7 +37,7 @@ class Settings:
 _REDUCED = {"widths": (4, 16, 64), "pure": (4, 64)}
 PRESETS = {
     "smoke": Settings(replace(PLANS["smoke"], width=4), (4, 8), (4, 8), n_images=16),
-    # 16 images: 64,000 are too few for a small network to copy 256.
+    # The budget is too small for a network to copy 256 images.
     "cpu": Settings(PLANS["cpu"], (4, 8, 16), (), n_images=16),
     "t4": Settings(PLANS["t4"], **_REDUCED),
     "h100-slice": Settings(PLANS["h100-slice"], **_REDUCED),
