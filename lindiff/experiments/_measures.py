@@ -58,16 +58,34 @@ def linearity_rows(subject, levels, n_pairs):
     return rows
 
 
+class _Once:
+    """A denoiser that remembers: the measures of one level share their noisy images."""
+
+    def __init__(self, denoiser):
+        self.denoiser, self.known = denoiser, []
+
+    def denoise(self, x, sigma):
+        """Return the denoised points."""
+        for points, level, out in self.known:
+            if level == sigma and points.shape == x.shape and torch.equal(points, x):
+                return out
+        out = self.denoiser.denoise(x, sigma)
+        self.known.append((x, sigma, out))
+        return out
+
+
 def distance_rows(subject, levels, n, *, split="test", closed=("gaussian", "memoriser")):
-    """Return the error of a denoiser and of closed forms, and its distance from them."""
+    """Return the error of a denoiser and its distance from closed forms."""
     rows, images = [], subject.images(split, n)
     for sigma in levels:
         about = {"sigma": sigma, "split": split, "n_eval": n}
-        error = dg.mse(subject.denoiser, images, sigma)
+        denoiser = _Once(subject.denoiser)
+        error = dg.mse(denoiser, images, sigma)
         rows.append(subject.row("mse", error.value, stderr=error.se, **about))
         for name in closed:
-            audit = dg.pythagoras(subject.denoiser, getattr(subject, name), images, sigma)
-            distance = dg.rmse_between(subject.denoiser, getattr(subject, name), images, sigma)
+            other = _Once(getattr(subject, name))
+            audit = dg.pythagoras(denoiser, other, images, sigma)
+            distance = dg.rmse_between(denoiser, other, images, sigma)
             rows += [
                 subject.row(f"rmse_to_{name}", distance.value, stderr=distance.se, **about),
                 subject.row(f"mse_gap_{name}", audit.gain, stderr=audit.gain_se, **about),

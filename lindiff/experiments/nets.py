@@ -83,31 +83,39 @@ def split_of(config, *, n_test, device="cpu"):
     ValueError
         If the set is unknown or too small.
     """
-    split = _split(config.data, config.n_images, config.subset, config.size, n_test)
-    if device == "cpu":
-        return split
-    return Split(split.train.to(device), split.test.to(device), split.name, split.fingerprint)
+    train = _train_images(config.data, config.n_images, config.subset, config.size)
+    test = _test_images(config.data, n_test, config.size)
+    return Split(train.to(device), test.to(device), config.data, train.fingerprint)
 
 
 @lru_cache(maxsize=16)
-def _split(data, n_images, subset, size, n_test):
+def _train_images(data, n_images, subset, size):
+    name, change = _named(data)
+    if change == "gaussian":
+        return _gaussian_images(name, n_images, subset, size)
+    images = image_split(name, n_images, subset=subset, size=size, n_test=1).train
+    return shuffled_pixels(images, 0) if change else images
+
+
+@lru_cache(maxsize=16)
+def _test_images(data, n_test, size):
+    name, change = _named(data)
+    if change == "gaussian":
+        return _gaussian_images(name, n_test, 0, size)
+    images = image_split(name, 1, size=size, n_test=n_test).test
+    return shuffled_pixels(images, 0) if change else images
+
+
+def _named(data):
     name, _, change = data.partition("+")
     if change not in ("", "shuffled", "gaussian"):
         raise ValueError(f"`data` may end in +shuffled or +gaussian, got {data!r}")
-    if change == "gaussian":
-        return _gaussian_split(name, n_images, subset, size, n_test)
-    split = image_split(name, n_images, subset=subset, size=size, n_test=n_test)
-    if not change:
-        return split
-    train, test = (shuffled_pixels(part, 0) for part in (split.train, split.test))
-    return Split(train, test, data, train.fingerprint)
+    return name, change
 
 
-def _gaussian_split(name, n_images, subset, size, n_test):
-    law = population(name, size, GAUSSIAN_IMAGES)
-    parts = (_draw_gaussian(law, n, part) for n, part in ((n_images, subset), (n_test, 0)))
-    train, test = (DeviceImages(part.reshape(-1, size, size)) for part in parts)
-    return Split(train, test, f"{name}+gaussian", train.fingerprint)
+def _gaussian_images(name, n_images, part, size):
+    drawn = _draw_gaussian(population(name, size, GAUSSIAN_IMAGES), n_images, part)
+    return DeviceImages(drawn.reshape(-1, size, size))
 
 
 def _draw_gaussian(law, n, seed):
@@ -118,6 +126,7 @@ def _draw_gaussian(law, n, seed):
     return (law.mean.double().numpy() + normal @ root).astype(np.float32)
 
 
+@lru_cache(maxsize=2)
 def fresh_images(name, size, n_images, seed=_POPULATION_SEED):
     """Return images that no network has seen, shape (n, d): held-out ones of a real set.
 
@@ -141,7 +150,8 @@ def folder_of(context, config):
 
 @lru_cache(maxsize=256)
 def _folder(store, config):
-    fingerprint = split_of(config, n_test=1).fingerprint
+    data = (config.data, config.n_images, config.subset, config.size)
+    fingerprint = _train_images(*data).fingerprint
     return Path(store) / "nets" / config.key_with(fingerprint)
 
 
