@@ -41,7 +41,7 @@ class Settings:
 
 PRESETS = {
     "smoke": Settings(PLANS["smoke"], "mlp-16", 1_600),
-    "cpu": Settings(PLANS["cpu"], mlp_images=256_000),
+    "cpu": Settings(PLANS["cpu"], mlp_images=128_000),
     "t4": Settings(PLANS["t4"], mlp_images=1_000_000),
     "h100-slice": Settings(PLANS["h100-slice"], mlp_images=1_000_000),
     "h200": Settings(PLANS["h200"]),
