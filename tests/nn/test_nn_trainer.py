@@ -68,7 +68,9 @@ def test_sigma_law(law):
     beyond = 0.5 * math.erfc((math.log(40) + 1.2) / (1.2 * math.sqrt(2)))
     expected = (1 - tail) * beyond + tail * math.log(2) / (high - low)
     error = math.sqrt(expected / n)
-    assert float((log_sigma > math.log(40)).float().mean()) == pytest.approx(expected, abs=5 * error)
+    assert float((log_sigma > math.log(40)).float().mean()) == pytest.approx(
+        expected, abs=5 * error
+    )
 
 
 def test_unknown_law():
