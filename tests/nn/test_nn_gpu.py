@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lindiff.nn.checkpoints import load_state
+from lindiff.nn.checkpoints import checkpoint_path, load_state
 from lindiff.nn.images import image_split
 from lindiff.nn.trainer import TrainConfig, TrainingDiverged, train, train_many
 
@@ -101,8 +101,10 @@ def test_slices_end_bit_for_bit(graph, precision, tmp_path):
 def test_killed_and_resumed(seed, graphed, tmp_path):
     from test_nn_resume import run_and_kill
 
-    delay = np.random.default_rng(seed).uniform(0.5, 3.0)
-    run_and_kill(CONFIG, tmp_path, delay, device="cuda")
+    delay = np.random.default_rng(seed).uniform(0, 0.05)
+    first = checkpoint_path(tmp_path, 832)
+    run_and_kill(CONFIG, tmp_path, delay, device="cuda", after=first)
+    assert first.exists()
     assert torch.equal(weights(run(tmp_path).net), weights(graphed.net))
 
 

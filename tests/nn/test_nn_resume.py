@@ -90,8 +90,11 @@ def assert_same_state(folder, tensors):
 # Interruptions.
 
 
-def run_and_kill(config, folder, delay, device="cpu"):
-    """Start a training in a process of its own and kill it; return whether it had ended."""
+def run_and_kill(config, folder, delay, device="cpu", after=None):
+    """Start a training in a process of its own and kill it; return whether it had ended.
+
+    The delay counts from the start of the training, or from when the file `after` exists.
+    """
     settings = {field: getattr(config, field) for field in config.__dataclass_fields__}
     command = [
         sys.executable,
@@ -102,6 +105,8 @@ def run_and_kill(config, folder, delay, device="cpu"):
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
+        while after is not None and not after.exists() and process.poll() is None:
+            time.sleep(0.01)
         time.sleep(delay)
         ended = process.poll() is not None
         process.send_signal(signal.SIGKILL)
