@@ -115,6 +115,7 @@ def run_and_kill(config, folder, delay, device="cpu", after=None):
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize(("config", "seed"), [(CONFIG, 0), (CONFIG, 1), (UNET, 2)])
 def test_killed_at_random_moments(config, seed, tmp_path):
