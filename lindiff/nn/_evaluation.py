@@ -71,9 +71,16 @@ def count(name, value, minimum=1):
     return int(value)
 
 
+def double(value, like):
+    """Return numbers as a float64 tensor on the device of `like`."""
+    if not isinstance(value, torch.Tensor):
+        value = torch.from_numpy(np.array(value, dtype=np.float64))
+    return value.detach().to(like.device, torch.float64)
+
+
 def vector(name, value, like):
     """Return one point (d,) with the type and device of the points `like` (n, d)."""
-    value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    value = double(value, like).to(like.dtype)
     if value.shape != like.shape[1:]:
         raise ValueError(f"`{name}` must have shape ({like.shape[1]},), got {tuple(value.shape)}")
     if not bool(torch.isfinite(value).all()):
@@ -83,7 +90,7 @@ def vector(name, value, like):
 
 def directions(name, value, like):
     """Return orthonormal columns (d, k) in float64 on the device of the points `like`."""
-    value = torch.as_tensor(value, dtype=torch.float64, device=like.device)
+    value = double(value, like)
     if value.ndim != 2 or value.shape[0] != like.shape[1] or value.shape[1] == 0:
         raise ValueError(f"`{name}` must have shape ({like.shape[1]}, k), got {tuple(value.shape)}")
     unit = torch.eye(value.shape[1], dtype=torch.float64, device=like.device)
