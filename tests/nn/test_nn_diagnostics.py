@@ -187,6 +187,8 @@ class TestDistances:
         array = dg.pythagoras(optimal, gaussian, clean.numpy(), 1.0)
         assert found.rho == pytest.approx(want.rho, abs=1e-4)
         assert array == found
+        half = dg.mse(gaussian, clean.half(), 1e-4)
+        assert half == dg.mse(gaussian, clean.half().float(), 1e-4)
 
     @pytest.mark.parametrize("sigma", [0.3, 1.0])
     def test_pythagoras_holds_for_the_optimum_only(self, mixture, gaussian, optimal, sigma):

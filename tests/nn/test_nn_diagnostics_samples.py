@@ -110,6 +110,7 @@ class TestCosines:
         found = dg.agreement(torch.from_numpy(first), torch.from_numpy(second), mean)
         table = 1 - cdist(first - mean, second - mean, "cosine")
         off = table[~np.eye(60, dtype=bool)]
+        np.testing.assert_allclose(found.cosines, np.diag(table), rtol=1e-12)
         assert found.cosine == pytest.approx(np.diag(table).mean(), rel=1e-12)
         assert found.shuffled == pytest.approx(off.mean(), abs=1e-12)
         assert found.shuffled_rms == pytest.approx(np.sqrt((off**2).mean()), rel=1e-12)
