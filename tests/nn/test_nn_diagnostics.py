@@ -217,6 +217,7 @@ class TestDirections:
         found = dg.direction_wise(optimal, gaussian, clean, sigma)
         values = np.linalg.eigvalsh(mixture.covariance)[::-1]
         np.testing.assert_allclose(found.eigenvalues, values, rtol=1e-9)
+        np.testing.assert_allclose(found.wiener, values / (values + sigma**2), rtol=1e-9)
         share = 1 - found.mse / found.residual
         se = np.hypot(found.delta_se, found.mse_se / found.residual)
         assert np.all(abs(found.delta - share) < 4 * se)
