@@ -19,8 +19,9 @@ N_FEATURES = 16
 
 
 def group_norm(channels):
-    """Normalise over at most eight groups of channels."""
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+    """Normalise over at most eight groups of channels, if possible of four or more each."""
+    # A group of one channel would subtract the noise embedding, which is constant in space.
+    return nn.GroupNorm(math.gcd(8, max(1, channels // 4), channels), channels)
 
 
 class ResidualBlock(nn.Module):
