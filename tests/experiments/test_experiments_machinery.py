@@ -30,9 +30,8 @@ class Settings:
 
 def double(context, settings, number):
     CALLS.append(number)
-    return [Row("double", settings.factor * number, step=number)], {
-        "squares": np.arange(number) ** 2
-    }
+    rows = [Row("double", settings.factor * number, step=number), Row("undefined", np.nan)]
+    return rows, {"squares": np.arange(number) ** 2}
 
 
 def broken(context, settings):
