@@ -26,7 +26,7 @@ class Network:
     data: str
     size: int
     images_seen: int
-    learning_rate: float = 1e-4
+    learning_rate: float
     n_images: int = 16384
 
 
@@ -39,31 +39,35 @@ class Settings:
     n_eval: int
     checkpoints_per_decade: int = 8
     first_checkpoint: int = 256
-    batch: int = 256
+    batch: int = 64
     linear_dimension: int = 32
     n_steps: int = 20_000
     seed: int = 0
 
 
-def _networks(mlp, unet, size, small, seen, few, **rate):
+def _networks(mlp, unet, size, small, seen, few):
     return (
-        Network("mlp-gaussian", mlp, "decades", 8, seen, **rate),
-        Network("mlp-faces", mlp, "toyfaces", size, seen, **rate),
-        Network("unet-faces", unet, "toyfaces", small, few, **rate),
+        Network("mlp-gaussian", mlp, "decades", 8, seen, 3e-4),
+        Network("mlp-faces", mlp, "toyfaces", size, seen, 3e-4),
+        Network("unet-faces", unet, "toyfaces", small, few, 1e-3),
     )
 
 
 PRESETS = {
     "smoke": Settings(
-        networks=_networks("mlp-32", "unet-4", 8, 8, 10_000, 1_000, learning_rate=3e-3),
+        networks=_networks("mlp-32", "unet-4", 8, 8, 10_000, 1_000),
         n_samples=64,
         n_eval=256,
         checkpoints_per_decade=4,
         n_steps=4000,
     ),
     "cpu": Settings(_networks("mlp-384", "unet-8", 16, 8, 200_000, 40_000), 512, 2000),
-    "t4": Settings(_networks("mlp-384", "unet-16", 32, 32, 1_000_000, 1_000_000), 1024, 4000),
-    "h200": Settings(_networks("mlp-384", "unet-32", 32, 32, 2_000_000, 2_000_000), 1024, 4000),
+    "t4": Settings(
+        _networks("mlp-384", "unet-16", 32, 32, 2_000_000, 1_000_000), 1024, 4000, batch=256
+    ),
+    "h200": Settings(
+        _networks("mlp-384", "unet-32", 32, 32, 4_000_000, 2_000_000), 1024, 4000, batch=256
+    ),
 }
 
 

@@ -375,7 +375,7 @@ def test_killed_run_goes_on(reference, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {path.name: path.stat().st_mtime_ns for path in units.glob("*.json")}
-    assert 3 <= len(before) < 20
+    assert 3 <= len(before) < 40
     assert subprocess.run(command, stdout=subprocess.DEVNULL, timeout=120).returncode == 0
     assert all((units / name).stat().st_mtime_ns == when for name, when in before.items())
     same_numbers(steps_result(tmp_path), reference)
