@@ -39,7 +39,7 @@ PRESETS = {
     "smoke": Settings(
         n_samples=300, n_paths=50, dimension=16, n_projections=50, reference_steps=100
     ),
-    "cpu": Settings(n_samples=2000, n_paths=500),
+    "cpu": Settings(n_samples=1000, n_paths=250),
     "t4": Settings(n_samples=4000, n_paths=1000),
     "h200": Settings(n_samples=4000, n_paths=1000),
 }

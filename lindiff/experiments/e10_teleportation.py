@@ -36,7 +36,7 @@ class Settings:
 
 PRESETS = {
     "smoke": Settings(n_samples=200, n_steps=30, dimension=16, n_projections=50),
-    "cpu": Settings(n_samples=1000, n_steps=100),
+    "cpu": Settings(n_samples=500, n_steps=60),
     "t4": Settings(n_samples=4000, n_steps=200),
     "h200": Settings(n_samples=4000, n_steps=200),
 }

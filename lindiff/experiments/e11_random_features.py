@@ -38,7 +38,7 @@ class Settings:
 
 PRESETS = {
     "smoke": Settings(dimension=20, ratios=(0.2, 0.5, 1.0, 2.0, 4.0), n_test=2000),
-    "cpu": Settings(dimension=60, n_draws=3, n_spectra=3),
+    "cpu": Settings(dimension=60, n_draws=2, n_spectra=3),
     "t4": Settings(dimension=60, n_draws=10, n_spectra=5),
     "h200": Settings(dimension=100, n_draws=10, n_spectra=5),
 }
