@@ -102,6 +102,41 @@ def test_finished_units_do_not_run_again(fake, tmp_path):
     assert CALLS == [1, 2, 3, 2]
 
 
+def test_a_result_that_is_up_to_date_stays_as_it_is(fake, tmp_path):
+    path = tmp_path / "results" / "e99_fake-smoke.json"
+    runner.run("e99", "smoke", out=tmp_path)
+    before = path.stat().st_mtime_ns
+    runner.run("e99", "smoke", out=tmp_path)
+    assert path.stat().st_mtime_ns == before
+    fake.criteria = lambda table, settings: criteria(table, settings)[:1]
+    runner.run("e99", "smoke", out=tmp_path)
+    assert len(results.load("e99", "smoke", folder=path.parent).criteria) == 1
+    path.unlink()
+    runner.run("e99", "smoke", out=tmp_path)
+    assert path.is_file() and CALLS == [1, 2, 3]
+
+
+def test_interruption_keeps_what_is_finished(fake, tmp_path, capsys):
+    def interrupted(context):
+        raise KeyboardInterrupt
+
+    command = ["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]
+    fake.units = lambda s: [*units(s), Unit("stop", interrupted)]
+    assert main(command) == 130
+    assert "finished units are kept" in capsys.readouterr().err
+    fake.units = units
+    assert main(command) == 0 and CALLS == [1, 2, 3]
+
+
+def test_full_disk_ends_with_one_sentence(fake, tmp_path, capsys, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lindiff.experiments.store.write_bytes", full)
+    assert main(["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]) == 1
+    assert "No space left on device; finished units are kept" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"fingerprint": 3}'])
 def test_damaged_unit_runs_again(fake, tmp_path, damage):
     runner.run("e99", "smoke", out=tmp_path)
@@ -201,6 +236,7 @@ def test_no_gpu(fake, tmp_path, capsys, monkeypatch):
     assert "--preset h200 needs a GPU" in capsys.readouterr().err
     assert main([*command, "--device", "cpu"]) == 0
     monkeypatch.setattr(runner, "_has_cuda", lambda: True)
+    assert runner.resolve_device("auto", "h200", types.SimpleNamespace()) == "cpu"
     assert runner.resolve_device("auto", "h200", fake) == "cuda"
 
 
