@@ -4,6 +4,7 @@ Biroli et al. 2024, B-1 to B-6, in variance-exploding form.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -194,65 +195,63 @@ def _crossing(sigmas, values, level):
     return float(np.exp((1 - share) * np.log(sigmas[at]) + share * np.log(sigmas[at + 1])))
 
 
+def _speciation_level(table, metric, dataset):
+    sigmas, values, _ = table.curve(metric, "sigma", dataset=dataset)
+    ratio = _crossing(sigmas, values, 0.75) / table.value("sqrt_lambda_max", dataset=dataset)
+    return ratio, 0.5 <= ratio <= 2
+
+
+def _simulation(table):
+    _, values, errors = table.curve("cloning_simulated", "sigma")
+    _, expected, _ = table.curve("cloning_expected", "sigma")
+    worst = (np.abs(values - expected) / errors).max()
+    return worst, worst <= 4
+
+
+def _own_weight(table):
+    values = table.where("own_weight", split="1 of the level", dataset=tuple(SPECTRA))["value"]
+    if len(values) == 0:
+        raise MissingRow("there is no row with metric=own_weight of Gaussian data")
+    worst = values[np.argmax(np.abs(values - 0.55))]
+    return worst, abs(worst - 0.55) <= 0.1
+
+
+def _face_collapse(table, counts):
+    ratios = []
+    for n in counts:
+        sigmas, values, _ = table.curve("own_weight", "sigma", dataset=FACES, N=n)
+        level = table.value("collapse_level", dataset=FACES, N=n, split="")
+        ratios.append(_crossing(sigmas, values, 0.5) / level)
+    worst = max(ratios, key=lambda ratio: abs(np.log(ratio)))
+    return worst, 0.5 <= worst <= 2
+
+
+def _fixed_points(table, counts):
+    shares = []
+    for n in counts:
+        sigmas, values, _ = table.curve("fixed", "sigma", N=n)
+        level = table.value("collapse_level", N=n, split="paths") / 1.5
+        shares.append(values[sigmas <= level][-1])
+    return min(shares), min(shares) >= 0.95
+
+
 def criteria(table, settings):
     """Criteria E13.a to E13.d of the plan."""
-
-    def speciation(metric, dataset):
-        def found():
-            sigmas, values, _ = table.curve(metric, "sigma", dataset=dataset)
-            scale = table.value("sqrt_lambda_max", dataset=dataset)
-            ratio = _crossing(sigmas, values, 0.75) / scale
-            return ratio, 0.5 <= ratio <= 2
-
-        return found
-
-    def simulation():
-        _, values, errors = table.curve("cloning_simulated", "sigma")
-        _, expected, _ = table.curve("cloning_expected", "sigma")
-        worst = (np.abs(values - expected) / errors).max()
-        return worst, worst <= 4
-
-    def own_weight():
-        values = table.where("own_weight", split="1 of the level", dataset=tuple(SPECTRA))["value"]
-        if len(values) == 0:
-            raise MissingRow("there is no row with metric=own_weight of Gaussian data")
-        worst = values[np.argmax(np.abs(values - 0.55))]
-        return worst, abs(worst - 0.55) <= 0.1
-
-    def faces():
-        ratios = []
-        for n in settings.counts:
-            sigmas, values, _ = table.curve("own_weight", "sigma", dataset=FACES, N=n)
-            level = table.value("collapse_level", dataset=FACES, N=n, split="")
-            ratios.append(_crossing(sigmas, values, 0.5) / level)
-        worst = max(ratios, key=lambda ratio: abs(np.log(ratio)))
-        return worst, 0.5 <= worst <= 2
-
-    def fixed():
-        shares = []
-        for n in settings.path_counts:
-            sigmas, values, _ = table.curve("fixed", "sigma", N=n)
-            level = table.value("collapse_level", N=n, split="paths") / 1.5
-            shares.append(values[sigmas <= level][-1])
-        return min(shares), min(shares) >= 0.95
-
-    mixture, images = speciation("cloning_exact", "two classes"), speciation("cloning", FACES)
+    mixture = partial(_speciation_level, table, "cloning_exact", "two classes")
+    images = partial(_speciation_level, table, "cloning", FACES)
     level = "level of cloning probability 0.75 over sqrt(lambda_1)"
+    simulated = "simulated cloning probability, in standard errors"
     gaussian = "own weight at the collapse level, Gaussian data: the one farthest from 0.55"
     empirical = "level of own weight 1/2 over the predicted collapse level: farthest from 1"
     branch = "nearest training image is final below 2/3 of the collapse level: least share"
+    collapse = partial(_face_collapse, table, settings.counts)
+    fixed = partial(_fixed_points, table, settings.path_counts)
     entries = [
         ("E13.a1", level, "0.5 to 2", mixture, "two classes"),
-        (
-            "E13.a2",
-            "simulated cloning probability, in standard errors",
-            "<= 4",
-            simulation,
-            "two classes",
-        ),
+        ("E13.a2", simulated, "<= 4", partial(_simulation, table), "two classes"),
         ("E13.a3", level, "0.5 to 2", images, FACES),
-        ("E13.b", gaussian, "0.45 to 0.65", own_weight, "gaussian"),
-        ("E13.c", empirical, "0.5 to 2", faces, FACES),
+        ("E13.b", gaussian, "0.45 to 0.65", partial(_own_weight, table), "gaussian"),
+        ("E13.c", empirical, "0.5 to 2", collapse, FACES),
         ("E13.d", branch, ">= 0.95", fixed, FACES),
     ]
     return [judge(*entry, dataset=dataset) for *entry, dataset in entries]
