@@ -1,0 +1,263 @@
+"""A training in progress: its state on disk, its checkpoints and its clock."""
+
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from lindiff.nn._device import numerics, resolve_precision
+from lindiff.nn._graphs import GraphedStep
+from lindiff.nn._step import Stepper
+from lindiff.nn.checkpoints import checkpoint_path, load_state, save_checkpoint, save_state
+
+SECONDS_BETWEEN_STATES = 30.0
+STEPS_PER_CHUNK = {"cuda": 32}
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or the weights are no longer finite."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `train` returns.
+
+    Attributes
+    ----------
+    net : Preconditioned
+        Network with the averaged weights, in evaluation mode.
+    images_seen : int
+    finished : bool
+        Whether the budget is used up.
+    losses : ndarray, shape (n, 2)
+        Images seen, and the mean training loss since the row before.
+    seconds : float
+        Time spent training, over all calls.
+    """
+
+    net: torch.nn.Module
+    images_seen: int
+    finished: bool
+    losses: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a training is carried out; nothing here changes its result."""
+
+    compile: bool = False
+    graph: str = "auto"
+    stop_after: int | None = None
+    deadline: float | None = None
+    on_checkpoint: object = None
+    keep_checkpoints: bool = False
+    rank: int = 0
+    world: int = 1
+
+
+class Run:
+    """One training: `launch` queues steps, `settle` does what the host has to do after them."""
+
+    def __init__(self, config, split, folder, device, options):
+        from lindiff.nn.build import build
+
+        self.config, self.folder, self.options = config, folder, options
+        self.device, self.precision = device, resolve_precision(config.precision, device)
+        images = split.train.to(device)
+        _check_images(config, images)
+        self.fingerprint = split.train.fingerprint
+        sigma_data = float(split.train.std)
+        net = build(
+            config.arch,
+            size=config.size,
+            sigma_data=sigma_data,
+            seed=config.seed_weights,
+            kind=config.kind,
+        )
+        self.stepper = Stepper(
+            config,
+            images,
+            net,
+            sigma_data=sigma_data,
+            device=device,
+            precision=self.precision,
+            compiled=options.compile,
+            rank=options.rank,
+            world=options.world,
+        )
+        self.steps, self.losses, self.seconds = 0, [], 0.0
+        self._resume()
+        self.saved_at = time.monotonic()
+        self.done = self._over()
+        self.checkpoints = [step for step in config.checkpoint_steps() if step > self.steps]
+        self.stream, self.step = None, self.stepper.step
+        if device.type == "cuda" and not self.done:
+            self._prepare_cuda()
+
+    def _prepare_cuda(self):
+        self.stream = torch.cuda.Stream(self.device)
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        if self.options.graph != "off":
+            with numerics():
+                self.step = GraphedStep(self.stepper, self.stream)
+
+    @property
+    def images_seen(self):
+        return self.steps * self.config.batch
+
+    @property
+    def finished(self):
+        return self.steps >= self.config.n_steps
+
+    def _over(self):
+        stop, deadline = self.options.stop_after, self.options.deadline
+        return (
+            self.finished
+            or (stop is not None and self.images_seen >= stop)
+            or (deadline is not None and time.monotonic() >= deadline)
+        )
+
+    def next_chunk(self):
+        """How many steps to queue before the host has to look again."""
+        stop = self.options.stop_after
+        room = STEPS_PER_CHUNK.get(self.device.type, 1)
+        room = min(room, self.checkpoints[0] - self.steps)
+        if stop is not None:
+            room = min(room, -(-(stop - self.images_seen) // self.config.batch))
+        return room
+
+    def launch(self):
+        """Queue one step."""
+        if self.stream is None:
+            self.step()
+        else:
+            with torch.cuda.stream(self.stream):
+                self.step()
+        self.steps += 1
+
+    def wait(self):
+        """Wait for the queued steps."""
+        if self.stream is not None:
+            self.stream.synchronize()
+
+    def settle(self, seconds):
+        """Save and report where it is time to, after steps that took `seconds`."""
+        self.seconds += seconds
+        at_checkpoint = self.steps == self.checkpoints[0]
+        if at_checkpoint:
+            self._checkpoint()
+        self.done = self._over()
+        waited = time.monotonic() - self.saved_at
+        if at_checkpoint or self.done or waited >= SECONDS_BETWEEN_STATES:
+            self.save()
+        if self.stream is not None:
+            # A callback may have queued work on the averaged weights that the next step changes.
+            self.stream.wait_stream(torch.cuda.current_stream(self.device))
+
+    def _checkpoint(self):
+        self.check_finite()
+        before = self.losses[-1][0] if self.losses else 0
+        steps = (self.images_seen - before) // self.config.batch
+        mean = self.stepper.loss_sum.item() / steps
+        net = self.stepper.ema_net
+        if self.options.rank == 0 and self.options.keep_checkpoints:
+            save_checkpoint(
+                checkpoint_path(self.folder, self.images_seen),
+                net,
+                self.config,
+                self.images_seen,
+                sigma_data=self.stepper.sigma_data,
+                fingerprint=self.fingerprint,
+            )
+        if self.options.rank == 0 and self.options.on_checkpoint is not None:
+            self.options.on_checkpoint(self.images_seen, net)
+        self.losses.append([self.images_seen, mean])
+        self.stepper.loss_sum.zero_()
+        self.checkpoints.pop(0)
+
+    def check_finite(self):
+        """Raise TrainingDiverged if the loss or a weight is not finite."""
+        step = int(self.stepper.finite) + 1
+        if step <= self.steps or not torch.isfinite(self.stepper.weights.detach().sum()):
+            raise TrainingDiverged(
+                f"the loss of {self.config.arch!r} with learning rate "
+                f"{self.config.learning_rate:g} is not finite at step {min(step, self.steps)} "
+                f"({self.images_seen} images seen, {self.precision}): lower the learning rate or "
+                "lengthen the warm-up. Earlier checkpoints are kept"
+            )
+
+    def save(self):
+        """Write the state; a diverged one is refused."""
+        self.check_finite()
+        if self.options.rank == 0:
+            meta = {
+                **self._identity(),
+                "images_seen": self.images_seen,
+                "losses": self.losses,
+                "seconds": self.seconds,
+            }
+            save_state(self.folder, self.stepper.tensors(), meta)
+        self.saved_at = time.monotonic()
+
+    def _identity(self):
+        return {
+            "config": asdict(self.config),
+            "fingerprint": self.fingerprint,
+            "precision": self.precision,
+            "device": self.device.type,
+        }
+
+    def _resume(self):
+        state = load_state(self.folder)
+        if state is None:
+            return
+        tensors, meta = state
+        self._check_identity(meta)
+        seen = meta["images_seen"]
+        self.steps = seen // self.config.batch
+        if self.finished and meta["device"] != self.device.type:
+            tensors = _foreign(tensors, self.stepper.tensors())
+        self.stepper.load(tensors)
+        self.losses, self.seconds = meta["losses"], meta["seconds"]
+
+    def _check_identity(self, meta):
+        here = self._identity()
+        done = meta["images_seen"] >= self.config.images_seen
+        here["config"]["betas"] = list(self.config.betas)
+        there = {**meta, **meta["config"]}
+        here = {**here, **here["config"]}
+        loose = {"config", "images_seen"} | ({"precision", "device"} if done else set())
+        names = [name for name in here if name not in loose and here[name] != there.get(name)]
+        if names:
+            differences = ", ".join(f"{n} {there.get(n)!r} there, {here[n]!r} here" for n in names)
+            raise ValueError(
+                f"`folder` {self.folder} holds a training of another configuration "
+                f"({differences}): choose another folder or delete it"
+            )
+        if meta["images_seen"] > self.config.n_steps * self.config.batch:
+            raise ValueError(
+                f"`folder` {self.folder} holds a training of {meta['images_seen']} images, more "
+                f"than the budget of {self.config.images_seen}: choose another folder"
+            )
+
+    def result(self):
+        """The network and the record of its training."""
+        losses = np.array(self.losses, dtype=float).reshape(-1, 2)
+        net = self.stepper.ema_net
+        return TrainResult(net, self.images_seen, self.finished, losses, self.seconds)
+
+
+def _foreign(tensors, own):
+    """A finished state of another kind of device: its random streams mean nothing here."""
+    shared = [n for n in own if n in tensors and not n.startswith("generator/")]
+    return {**own, **{name: tensors[name] for name in shared}}
+
+
+def _check_images(config, images):
+    if images.n != config.n_images or images.size != config.size:
+        raise ValueError(
+            f"`split` has {images.n} training images of side {images.size}; the configuration "
+            f"says n_images={config.n_images}, size={config.size}"
+        )
