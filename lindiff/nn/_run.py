@@ -9,7 +9,13 @@ import torch
 from lindiff.nn._device import numerics, resolve_precision
 from lindiff.nn._graphs import GraphedStep
 from lindiff.nn._step import Stepper
-from lindiff.nn.checkpoints import checkpoint_path, load_state, save_checkpoint, save_state
+from lindiff.nn.checkpoints import (
+    FolderLock,
+    checkpoint_path,
+    load_state,
+    save_checkpoint,
+    save_state,
+)
 
 SECONDS_BETWEEN_STATES = 30.0
 STEPS_PER_CHUNK = {"cuda": 32}
@@ -88,12 +94,20 @@ class Run:
             world=options.world,
         )
         self.steps, self.losses, self.seconds = 0, [], 0.0
+        self.lock = FolderLock(folder, options.deadline) if options.rank == 0 else None
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self):
         self._resume()
         self.saved_at = time.monotonic()
         self.done = self._over()
-        self.checkpoints = [step for step in config.checkpoint_steps() if step > self.steps]
+        self.checkpoints = [step for step in self.config.checkpoint_steps() if step > self.steps]
         self.stream, self.step = None, self.stepper.step
-        if device.type == "cuda" and not self.done:
+        if self.device.type == "cuda" and not self.done:
             self._prepare_cuda()
 
     def _prepare_cuda(self):
@@ -241,6 +255,11 @@ class Run:
                 f"`folder` {self.folder} holds a training of {meta['images_seen']} images, more "
                 f"than the budget of {self.config.images_seen}: choose another folder"
             )
+
+    def close(self):
+        """Leave the folder to others."""
+        if self.lock is not None:
+            self.lock.release()
 
     def result(self):
         """The network and the record of its training."""

@@ -5,6 +5,7 @@
 weights whose half-life is a share of the images seen, so that training time has one meaning.
 """
 
+import contextlib
 import sys
 import time
 from dataclasses import replace
@@ -46,7 +47,7 @@ def train(
     split : Split
         Its `train` images are used, with their standard deviation as sigma_data.
     folder : path
-        Belongs to this training alone.
+        Belongs to this training alone. While another process trains in it, this one waits.
     device : str or torch.device
     progress : bool
         Show a progress bar on standard error.
@@ -76,6 +77,10 @@ def train(
         If the loss is not finite. The state before that is kept.
     ValueError
         If `folder` holds a training of another configuration, or the device is missing.
+    TimeoutError
+        If another process trains in `folder` until the deadline.
+    OSError
+        If a file cannot be written; the state before it is kept.
     """
     device = resolve_device(device)
     options = _options(compile, graph, stop_after, deadline, on_checkpoint, keep_checkpoints)
@@ -84,7 +89,7 @@ def train(
 
 def carry_out(run, progress):
     """Advance one run until it is over and return its result."""
-    with _bar([run], progress) as bar, numerics():
+    with contextlib.closing(run), _bar([run], progress) as bar, numerics():
         while not run.done:
             for error in _advance({0: run}, bar).values():
                 raise error
@@ -138,6 +143,8 @@ def train_many(
     configs = list(configs)
     device = resolve_device(device)
     where = folder if callable(folder) else lambda config: Path(folder) / config.key
+    if len({Path(where(config)) for config in configs}) < len(configs):
+        raise ValueError("`configs` must have a folder each: two of them have the same one")
     options = _options(compile, graph, stop_after, deadline, None, keep_checkpoints)
     results = {}
 
@@ -160,21 +167,22 @@ def train_many(
 
 def _run_group(group, start, results, progress):
     """Advance the trainings of a group in turn until each is over or has failed."""
-    runs = {}
-    for index in group:
-        try:
-            runs[index] = start(index)
-        except Exception as error:
-            results[index] = error
-    with _bar(list(runs.values()), progress) as bar, numerics():
+    with contextlib.ExitStack() as stack:
+        runs = {}
+        for index in group:
+            try:
+                runs[index] = stack.enter_context(contextlib.closing(start(index)))
+            except Exception as error:
+                results[index] = error
+        bar = stack.enter_context(_bar(list(runs.values()), progress))
+        stack.enter_context(numerics())
         while True:
-            for index in [index for index, run in runs.items() if run.done]:
-                results[index] = runs.pop(index).result()
+            results.update({index: run.result() for index, run in runs.items() if run.done})
+            runs = {index: run for index, run in runs.items() if index not in results}
             if not runs:
                 return
-            failed = _advance(runs, bar)
-            results.update(failed)
-            runs = {index: run for index, run in runs.items() if index not in failed}
+            results.update(_advance(runs, bar))
+            runs = {index: run for index, run in runs.items() if index not in results}
 
 
 def _advance(runs, bar):
