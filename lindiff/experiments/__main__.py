@@ -1,0 +1,112 @@
+"""Command line of the experiments: ``python -m lindiff.experiments list | run | status``."""
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from lindiff.experiments import _registry, report, results, runner
+
+EPILOG = """\
+Finished units are kept in --out and never run twice; a run that was stopped at any moment
+goes on with the same command. Result files go to book/results when the package lies in its
+repository, --out is left at its default and the preset is not smoke; otherwise to
+<out>/results. --results chooses another folder. Exit codes: 0 all units finished, 1 a unit
+failed, 2 a wrong argument or a missing device, 3 the budget ended before all units.
+Outside a git repository the variable LINDIFF_COMMIT names the commit of the code.
+"""
+
+
+def parser():
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m lindiff.experiments",
+        description="Run the experiments of the book and keep their results.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="name, title, presets and stored results")
+    status = commands.add_parser("status", help="units, criteria, age and device of each")
+    run = commands.add_parser("run", help="run what is missing, judge the criteria, store")
+    run.add_argument("name", nargs="+", help="names such as e07, or all")
+    run.add_argument("--preset", default="cpu", help="smoke, cpu (default), t4 or h200")
+    run.add_argument("--budget", type=float, metavar="SECONDS", help="stop cleanly after this time")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    run.add_argument("--jobs", type=int, metavar="N", help="parallel workers (joblib)")
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+    for each in (listing, status, run):
+        each.add_argument("--out", type=Path, default=runner.DEFAULT_STORE, help="working store")
+        each.add_argument("--results", type=Path, help="folder of the result files")
+    return top
+
+
+def main(arguments=None):
+    """Run the command line; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "run":
+            code = _run(options)
+            if code == 3:
+                print(f"go on with `python -m lindiff.experiments {shlex.join(arguments)}`")
+            return code
+        lines = _lines(options)
+    except (ValueError, runner.NoDevice) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
+
+
+def _lines(options):
+    folder = options.results or results.default_folder()
+    if options.command == "list":
+        return report.list_lines(folder)
+    return report.status_lines(folder, options.out)
+
+
+def _run(options):
+    for name in ("budget", "jobs"):
+        number = getattr(options, name)
+        if number is not None and number <= 0:
+            raise ValueError(f"--{name} must be positive, got {number:g}")
+    names = _registry.names() if options.name == ["all"] else options.name
+    names = [_registry.resolve(name) for name in names]
+    ends_at = None if options.budget is None else time.time() + options.budget
+    for name in names:  # A wrong preset or device ends the command before anything runs.
+        module = runner.plan(name, options.preset, options.out).module
+        runner.resolve_device(options.device, options.preset, module)
+    codes = [_run_one(name, options, ends_at) for name in names]
+    return 1 if 1 in codes else max(codes)
+
+
+def _run_one(name, options, ends_at):
+    outcome = runner.run(
+        name,
+        options.preset,
+        out=options.out,
+        folder=_result_folder(options),
+        device=options.device,
+        ends_at=ends_at,
+        jobs=options.jobs,
+        progress=not options.quiet,
+    )
+    print("\n".join(report.outcome_lines(name, options.preset, outcome)), flush=True)
+    if outcome.failures:
+        return 1
+    return 0 if outcome.complete else 3
+
+
+def _result_folder(options):
+    if options.results is not None:
+        return options.results
+    inside = results.default_folder().parent.name == "book"
+    if inside and options.preset != "smoke" and options.out == runner.DEFAULT_STORE:
+        return results.default_folder()
+    return options.out / "results"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

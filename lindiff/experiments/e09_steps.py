@@ -1,0 +1,173 @@
+"""E9: quality of samples against the number of steps, with an exact denoiser.
+
+The error of a solver alone: the denoiser of a Gaussian mixture is exact. Li, Dai and Qu
+2024, L-11; Karras et al. 2022.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lindiff.experiments import _exact_mixture as exact
+from lindiff.experiments.rows import Row, judge
+from lindiff.experiments.units import Unit
+
+TITLE = "Quality against sampling steps, exact mixture denoiser"
+DATASET = "mixture"
+EULER = (4, 6, 7, 10, 11, 18, 19, 35, 40, 79, 80)
+HEUN = (4, 6, 8, 10, 18, 40, 80)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Size of the experiment."""
+
+    n_samples: int
+    n_paths: int
+    dimension: int = 64
+    n_components: int = 8
+    rank: int = 6
+    n_projections: int = 200
+    reference_steps: int = 200
+    n_floors: int = 4
+    euler: tuple = EULER
+    heun: tuple = HEUN
+    seed: int = 0
+
+
+PRESETS = {
+    "smoke": Settings(
+        n_samples=300, n_paths=50, dimension=16, n_projections=50, reference_steps=100
+    ),
+    "cpu": Settings(n_samples=4000, n_paths=500),
+    "t4": Settings(n_samples=4000, n_paths=1000),
+    "h200": Settings(n_samples=4000, n_paths=1000),
+}
+
+
+def units(settings):
+    """One unit for the floor, one for the errors of paths, one for each solver and count."""
+    runs = [("euler", n) for n in settings.euler] + [("heun", n) for n in settings.heun]
+    return [
+        Unit("floor", floor, (settings,)),
+        Unit("paths", paths, (settings,)),
+        *(Unit(f"{solver}-{n}", quality, (settings, solver, n)) for solver, n in runs),
+    ]
+
+
+def _mixture(settings):
+    return exact.low_rank_mixture(
+        settings.dimension, settings.n_components, settings.rank, settings.seed
+    )
+
+
+def _drawn(settings, index):
+    rng = np.random.default_rng([settings.seed, 3, index])
+    return _mixture(settings).sample(settings.n_samples, rng)
+
+
+def floor(context, settings):
+    """Distances between independent draws of the mixture itself: no sampler can do better."""
+    mixture = _mixture(settings)
+    slices, frechets = [], []
+    for index in range(settings.n_floors):
+        reference, fresh = _drawn(settings, index), _drawn(settings, 100 + index)
+        slices.append(exact.sliced_w2(fresh, reference, settings.n_projections, settings.seed))
+        frechets.append(exact.frechet(fresh, mixture.mean, mixture.covariance))
+    shared = {"dataset": DATASET, "arch": "exact", "n_eval": settings.n_samples}
+    return [
+        Row(f"{name}_floor", np.mean(found), stderr=_error(found), **shared)
+        for name, found in (("sw2", slices), ("frechet", frechets))
+    ]
+
+
+def quality(context, settings, solver, n_steps):
+    """Distances of the samples of one solver to draws of the mixture."""
+    mixture = _mixture(settings)
+    noise = exact.starting_noise(settings.n_samples, settings.dimension, settings.seed)
+    made = exact.solve(mixture, noise, solver, n_steps)
+    slices = [
+        exact.sliced_w2(made, _drawn(settings, index), settings.n_projections, settings.seed)
+        for index in range(settings.n_floors)
+    ]
+    shared = {"dataset": DATASET, "arch": "exact", "split": solver, "step": n_steps}
+    shared |= {"n_eval": settings.n_samples}
+    return [
+        Row("sw2", np.mean(slices), stderr=_error(slices), **shared),
+        Row("frechet", exact.frechet(made, mixture.mean, mixture.covariance), **shared),
+        Row("evaluations", exact.evaluations(solver, n_steps), **shared),
+    ]
+
+
+def paths(context, settings):
+    """Error of single samples against a fine solution from the same noise."""
+    mixture = _mixture(settings)
+    noise = exact.starting_noise(settings.n_paths, settings.dimension, settings.seed)
+    best = exact.solve(mixture, noise, "heun", settings.reference_steps)
+    label = _component(mixture, best)
+    rows = []
+    for solver, counts in (("euler", settings.euler), ("heun", settings.heun)):
+        for n_steps in counts:
+            made = exact.solve(mixture, noise, solver, n_steps)
+            shared = {"dataset": DATASET, "arch": "exact", "split": solver, "step": n_steps}
+            shared |= {"n_eval": settings.n_paths}
+            same = np.mean(_component(mixture, made) == label)
+            rows.append(Row("path_error", exact.relative_change(made, best), **shared))
+            rows.append(Row("same_component", same, **shared))
+    return rows
+
+
+def _component(mixture, points):
+    return np.argmax(mixture.responsibilities(points, 0.05), axis=-1)
+
+
+def _error(found):
+    return float(np.std(found, ddof=1) / np.sqrt(len(found)))
+
+
+def criteria(table, settings):
+    """Criteria E9.a to E9.c of the plan."""
+
+    def value(solver, n_steps):
+        return table.value("sw2", split=solver, step=n_steps)
+
+    def few():
+        ratios = [value("heun", n) / value("euler", 2 * n - 1) for n in (4, 6)]
+        return min(ratios), min(ratios) > 1
+
+    def many():
+        ratios = [value("heun", n) / value("euler", 2 * n - 1) for n in (10, 18, 40)]
+        return max(ratios), max(ratios) < 1
+
+    def order(solver, low, high):
+        def found():
+            steps = [18, 40, 80]
+            errors = [table.value("path_error", split=solver, step=n) for n in steps]
+            calls = [exact.evaluations(solver, n) for n in steps]
+            power = -np.polyfit(np.log(calls), np.log(errors), 1)[0]
+            return power, low <= power <= high
+
+        return found
+
+    def near_floor():
+        ratio = value("heun", 40) / table.value("sw2_floor")
+        return ratio, ratio <= 1.1
+
+    entries = [
+        ("E9.a1", "Heun worse than Euler at 7 and 11 evaluations: least ratio of SW2", "> 1", few),
+        ("E9.a2", "Heun better at 19, 35 and 79 evaluations: largest ratio of SW2", "< 1", many),
+        (
+            "E9.b1",
+            "order of Heun in evaluations, 18 to 80 steps",
+            "1.5 to 2.3",
+            order("heun", 1.5, 2.3),
+        ),
+        (
+            "E9.b2",
+            "order of Euler in evaluations, 18 to 80 steps",
+            "0.85 to 1.1",
+            order("euler", 0.85, 1.1),
+        ),
+        ("E9.c", "SW2 of Heun at 79 evaluations over the floor", "<= 1.1", near_floor),
+    ]
+    return [judge(*entry, dataset=DATASET) for entry in entries]

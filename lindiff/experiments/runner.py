@@ -1,0 +1,258 @@
+"""Run an experiment: the units that are missing, then the criteria, then the result files."""
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import joblib
+
+from lindiff import _jobs
+from lindiff.experiments import _registry, provenance, results
+from lindiff.experiments.rows import Table
+from lindiff.experiments.store import UnitStore
+from lindiff.experiments.units import Context, OutOfTime
+
+__all__ = ["NoDevice", "Outcome", "Plan", "plan", "resolve_device", "run"]
+
+DEFAULT_STORE = Path("_build/experiments")
+
+
+class NoDevice(RuntimeError):
+    """The device that was asked for is not there."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    done, total : int
+        Units finished and units of the experiment.
+    failures : dict
+        The sentence of each failed unit by key.
+    criteria : list of Criterion
+    folder : pathlib.Path
+        Where the result files lie.
+    """
+
+    done: int
+    total: int
+    failures: dict
+    criteria: list
+    folder: Path
+
+    @property
+    def complete(self):
+        """Whether all units are finished."""
+        return self.done == self.total
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment at a preset, with what its store already holds."""
+
+    exp: str
+    preset: str
+    module: object
+    settings: object
+    units: list
+    store: UnitStore
+
+    def fingerprint(self, unit):
+        """What the numbers of a unit depend on, as a hash."""
+        text = f"{unit.key} {unit.arguments!r} {self.hashes}"
+        return provenance.hashed(text)
+
+    @cached_property
+    def hashes(self):
+        """Hashes of the configuration and of the code."""
+        configuration = provenance.configuration_hash(self.exp, self.preset, self.settings)
+        return configuration, provenance.code_hash(self.exp)
+
+    def records(self):
+        """Return the stored record of each unit by key, None where there is none."""
+        return {u.key: self.store.load(u.key, self.fingerprint(u)) for u in self.units}
+
+
+def plan(exp, preset, out=DEFAULT_STORE):
+    """Return the plan of an experiment.
+
+    Raises
+    ------
+    ValueError
+        If there is no such experiment or preset, or two units have one key.
+    """
+    exp = _registry.resolve(exp)
+    module = _registry.load(exp)
+    settings = _registry.settings(module, preset)
+    units = list(module.units(settings))
+    keys = [unit.key for unit in units]
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"two units of {exp} at preset {preset} have one key")
+    return Plan(exp, preset, module, settings, units, UnitStore(out, exp, preset))
+
+
+def resolve_device(device, preset, module):
+    """Return "cpu" or "cuda".
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        "auto" takes the GPU if there is one. A GPU preset of an experiment that trains
+        networks (its module says ``NEEDS_GPU = True``) runs on a CPU only by "cpu".
+
+    Raises
+    ------
+    NoDevice
+        If a GPU is needed and there is none.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"`device` must be auto, cpu or cuda, got {device!r}")
+    if device == "cpu":
+        return "cpu"
+    if _has_cuda():
+        return "cuda"
+    needed = preset in _registry.GPU_PRESETS and getattr(module, "NEEDS_GPU", False)
+    if device == "cuda" or needed:
+        asks = "--device cuda" if device == "cuda" else f"--preset {preset}"
+        raise NoDevice(
+            f"{asks} needs a GPU, but PyTorch finds no CUDA device here; use a machine with "
+            "one, or --preset cpu --device cpu"
+        )
+    return "cpu"
+
+
+def _has_cuda():
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+def run(
+    exp,
+    preset,
+    *,
+    out=DEFAULT_STORE,
+    folder=None,
+    device="auto",
+    ends_at=None,
+    jobs=None,
+    progress=False,
+):
+    """Run what is missing of an experiment and write its result.
+
+    Parameters
+    ----------
+    exp, preset : str
+    out : path
+        Working store. Finished units are not run again.
+    folder : path, optional
+        Where the result files go; by default ``<out>/results``.
+    device : {"auto", "cpu", "cuda"}
+    ends_at : float, optional
+        Wall-clock second at which no further unit starts; units are told.
+    jobs : int, optional
+        Parallel workers; by default those of ``joblib.parallel_config``.
+    progress : bool
+        Show a bar on stderr.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    NoDevice, ValueError
+        Before anything runs.
+    """
+    planned = plan(exp, preset, out)
+    device = resolve_device(device, preset, planned.module)
+    context = Context(planned.exp, preset, device, Path(out).resolve(), ends_at)
+    before = planned.records()
+    missing = [u for u in planned.units if not is_done(before[u.key])]
+    calls = [_jobs.Job(u.key, _run_unit, (context, u, planned.fingerprint(u))) for u in missing]
+    with joblib.parallel_config(n_jobs=jobs) if jobs else nullcontext():
+        _jobs.run(calls, progress=progress and bool(calls))
+    return _collect(planned, device, Path(out) / "results" if folder is None else Path(folder))
+
+
+def is_done(record):
+    """Whether the record of a unit says that it is finished."""
+    return record is not None and record["status"] == "done"
+
+
+def _run_unit(context, unit, fingerprint):
+    """Run one unit in a worker and store what it gives."""
+    if context.expired:
+        return
+    store = UnitStore(context.folder, context.exp, context.preset)
+    started = time.monotonic()
+    try:
+        found = unit.function(context, *unit.arguments)
+        rows, arrays = found if isinstance(found, tuple) else (found, {})
+        seconds = time.monotonic() - started
+        defaults = {
+            "run_id": unit.key,
+            "exp": context.exp,
+            "git": provenance.commit()[0][:12],
+            "wall_s": round(seconds, 3),
+            "device": provenance.device_name(context.device),
+        }
+        rows = [row.filled(**defaults) for row in rows]
+        store.save(unit.key, fingerprint, rows, arrays, seconds)
+    except OutOfTime:
+        return
+    except Exception as error:
+        sentence = provenance.scrub(f"{type(error).__name__}: {error}".strip().split("\n")[0])
+        store.save_failure(unit.key, fingerprint, sentence, time.monotonic() - started)
+
+
+def _collect(planned, device, folder):
+    """Evaluate the criteria on what is finished and write the result files."""
+    records = planned.records()
+    done = {key: record for key, record in records.items() if is_done(record)}
+    failures = {k: r["error"] for k, r in records.items() if r is not None and k not in done}
+    table = Table(row for record in done.values() for row in record["rows"])
+    arrays = {}
+    for key, record in done.items():
+        arrays |= results.as_arrays(key, record["arrays"])
+    criteria = list(planned.module.criteria(table, planned.settings))
+    seconds = sum(record["seconds"] for record in done.values())
+    found = _provenance(planned, device, seconds, failures, len(done))
+    if done:
+        result = results.Result(table, criteria, found, arrays)
+        results.save(folder, planned.exp, planned.preset, result)
+    return Outcome(len(done), len(planned.units), failures, criteria, folder)
+
+
+def _provenance(planned, device, seconds, failures, done):
+    commit, dirty = provenance.commit()
+    configuration, code = planned.hashes
+    return {
+        "exp": planned.exp,
+        "title": planned.module.TITLE,
+        "preset": planned.preset,
+        "settings": provenance.plain(planned.settings),
+        "complete": done == len(planned.units),
+        "units_done": done,
+        "units_total": len(planned.units),
+        "failures": failures,
+        "commit": commit,
+        "dirty": dirty,
+        "configuration_hash": configuration,
+        "code_hash": code,
+        "code_files": provenance.code_files(planned.exp),
+        "versions": provenance.versions(),
+        "device": device,
+        "device_name": provenance.device_name(device),
+        "seed": getattr(planned.settings, "seed", None),
+        "seconds": round(seconds, 3),
+        "written": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": results.command(planned.exp, planned.preset, device),
+    }

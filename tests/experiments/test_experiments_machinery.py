@@ -1,0 +1,382 @@
+"""The machinery of the experiments: resuming, failures, hashes, stored results, command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from dataclasses import dataclass, replace
+
+import joblib
+import numpy as np
+import pytest
+
+from lindiff.experiments import _registry, provenance, results, runner
+from lindiff.experiments.__main__ import main
+from lindiff.experiments.rows import Criterion, MissingRow, Row, Table, judge
+from lindiff.experiments.store import UnitStore
+from lindiff.experiments.units import Context, OutOfTime, Unit
+
+CALLS = []
+
+
+@dataclass(frozen=True)
+class Settings:
+    factor: float = 2.0
+    seed: int = 5
+
+
+def double(context, settings, number):
+    CALLS.append(number)
+    return [Row("double", settings.factor * number, step=number)], {
+        "squares": np.arange(number) ** 2
+    }
+
+
+def broken(context, settings):
+    CALLS.append("broken")
+    raise RuntimeError(f"no luck in {os.getcwd()}/file\nsecond line")
+
+
+def slow(context, settings):
+    CALLS.append("slow")
+    if context.deadline is not None and context.deadline - time.monotonic() < 100:
+        raise OutOfTime
+    return [Row("slow", 1.0)]
+
+
+def units(settings):
+    return [Unit(f"u{n}", double, (settings, n)) for n in (1, 2, 3)]
+
+
+def criteria(table, settings):
+    return [
+        judge("E99.a", "doubles", "== 4", lambda: (table.value("double", step=2), True)),
+        judge("E99.b", "absent", "> 0", lambda: (table.value("other"), True)),
+        judge("E99.c", "fails", "> 9", lambda: (table.value("double", step=3), False)),
+    ]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """An experiment of this test, known to the registry."""
+    module = types.SimpleNamespace(
+        TITLE="Fake",
+        PRESETS={"smoke": Settings(), "h200": Settings(3.0)},
+        units=units,
+        criteria=criteria,
+    )
+    monkeypatch.setattr(_registry, "names", lambda: ["e99_fake"])
+    monkeypatch.setattr(_registry, "load", lambda name: module)
+    CALLS.clear()
+    return module
+
+
+def same_numbers(one, other):
+    for name in ("metric", "value", "run_id", "step", "split", "stderr"):
+        equal_nan = one[name].dtype.kind == "f"
+        assert np.array_equal(one[name], other[name], equal_nan=equal_nan), name
+
+
+def test_run_stores_rows_arrays_and_criteria(fake, tmp_path):
+    outcome = runner.run("e99", "smoke", out=tmp_path)
+    assert (outcome.done, outcome.total, outcome.failures) == (3, 3, {})
+    assert [c.passed for c in outcome.criteria] == [True, None, False]
+    result = results.load("e99", "smoke", folder=tmp_path / "results")
+    assert result.complete and result.table.value("double", step=3) == 6.0
+    assert result.arrays["u3/squares"].tolist() == [0, 1, 4]
+    assert [c.verdict for c in result.criteria] == ["passed", "not judged", "failed"]
+    assert result.criteria[1].reason == "there is no row with metric=other"
+    row = result.table.one("double", step=1)
+    assert (row["run_id"], row["exp"], row["device"][:3]) == ("u1", "e99_fake", "cpu")
+    assert row["wall_s"] >= 0 and np.isnan(row["N"])
+
+
+def test_finished_units_do_not_run_again(fake, tmp_path):
+    runner.run("e99", "smoke", out=tmp_path)
+    runner.run("e99", "smoke", out=tmp_path)
+    assert CALLS == [1, 2, 3]
+    os.unlink(UnitStore(tmp_path, "e99_fake", "smoke").path("u2"))
+    runner.run("e99", "smoke", out=tmp_path)
+    assert CALLS == [1, 2, 3, 2]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"fingerprint": 3}'])
+def test_damaged_unit_runs_again(fake, tmp_path, damage):
+    runner.run("e99", "smoke", out=tmp_path)
+    UnitStore(tmp_path, "e99_fake", "smoke").path("u1").write_bytes(damage)
+    assert runner.run("e99", "smoke", out=tmp_path).complete
+    assert CALLS == [1, 2, 3, 1]
+
+
+def test_damaged_arrays_run_again(fake, tmp_path):
+    runner.run("e99", "smoke", out=tmp_path)
+    path = UnitStore(tmp_path, "e99_fake", "smoke").folder / "u3.npz"
+    path.write_bytes(path.read_bytes()[:40])
+    assert runner.run("e99", "smoke", out=tmp_path).complete
+    assert CALLS == [1, 2, 3, 3]
+
+
+def test_other_settings_run_again(fake, tmp_path):
+    runner.run("e99", "smoke", out=tmp_path)
+    fake.PRESETS["smoke"] = Settings(10.0)
+    with pytest.raises(results.ResultMismatch, match="other settings; run `python -m lindiff"):
+        results.load("e99", "smoke", folder=tmp_path / "results")
+    runner.run("e99", "smoke", out=tmp_path)
+    assert results.load("e99", "smoke", folder=tmp_path / "results").table.value(step=3) == 30.0
+
+
+def test_a_failed_unit_leaves_the_others(fake, tmp_path, capsys):
+    fake.units = lambda s: [Unit("bad", broken, (s,)), *units(s)]
+    code = main(["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"])
+    said = capsys.readouterr().out
+    assert code == 1
+    assert "3/4 units, not complete" in said and "unit bad failed: RuntimeError: no luck in" in said
+    record = json.loads(UnitStore(tmp_path, "e99_fake", "smoke").path("bad").read_text())
+    assert os.getcwd() not in record["error"] and "second" not in record["error"]
+    result = results.load("e99", "smoke", folder=tmp_path / "results")
+    assert not result.complete and list(result.provenance["failures"]) == ["bad"]
+    fake.units = lambda s: [Unit("bad", double, (s, 9)), *units(s)]
+    assert main(["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]) == 0
+    assert CALLS == ["broken", 1, 2, 3, 9]
+
+
+def test_all_units_failed_writes_no_result(fake, tmp_path):
+    fake.units = lambda s: [Unit("bad", broken, (s,))]
+    assert runner.run("e99", "smoke", out=tmp_path).done == 0
+    with pytest.raises(FileNotFoundError, match="--preset smoke"):
+        results.load("e99", "smoke", folder=tmp_path / "results")
+
+
+def test_budget_stops_and_goes_on(fake, tmp_path, capsys):
+    fake.units = lambda s: [*units(s), Unit("slow", slow, (s,))]
+    command = ["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]
+    assert main([*command, "--budget", "50"]) == 3
+    said = capsys.readouterr().out
+    assert "3/4 units, not complete" in said and "go on with `python -m lindiff" in said
+    assert runner.run("e99", "smoke", out=tmp_path, ends_at=time.time() - 1).done == 3
+    assert main(command) == 0
+    assert CALLS == [1, 2, 3, "slow", "slow"]
+
+
+def test_two_units_of_one_key(fake, tmp_path):
+    fake.units = lambda s: units(s) + units(s)
+    with pytest.raises(ValueError, match="one key"):
+        runner.plan("e99", "smoke", tmp_path)
+
+
+@pytest.mark.parametrize("key", ["", "../up", "a b", ".hidden", "a/b"])
+def test_unit_keys_are_file_names(key):
+    with pytest.raises(ValueError, match="no file name"):
+        Unit(key, double)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "e98"], "no experiment 'e98'; there are e99_fake"),
+        (["run", "e99", "--preset", "big"], "no preset 'big'; there are smoke, h200"),
+        (["run", "e99", "--preset", "smoke", "--budget", "0"], "--budget must be positive"),
+        (["run", "e99", "--preset", "smoke", "--jobs", "-2"], "--jobs must be positive"),
+    ],
+)
+def test_wrong_arguments_end_with_one_sentence(fake, tmp_path, capsys, arguments, words):
+    extra = ["--out", str(tmp_path)]
+    assert main([*arguments, *extra]) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+    assert CALLS == []
+
+
+def test_no_gpu(fake, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "_has_cuda", lambda: False)
+    command = ["run", "e99", "--preset", "h200", "--out", str(tmp_path), "--quiet"]
+    assert main([*command, "--device", "cuda"]) == 2
+    said = capsys.readouterr().err
+    assert "--device cuda needs a GPU" in said and said.count("\n") == 1
+    assert main(command) == 0
+    fake.NEEDS_GPU = True
+    assert main(command) == 2
+    assert "--preset h200 needs a GPU" in capsys.readouterr().err
+    assert main([*command, "--device", "cpu"]) == 0
+    monkeypatch.setattr(runner, "_has_cuda", lambda: True)
+    assert runner.resolve_device("auto", "h200", fake) == "cuda"
+
+
+def test_list_and_status(fake, tmp_path, capsys):
+    place = ["--out", str(tmp_path), "--results", str(tmp_path / "results")]
+    assert main(["status", *place]) == 0
+    assert "no experiment has run yet" in capsys.readouterr().out
+    runner.run("e99", "smoke", out=tmp_path)
+    main(["list", *place])
+    assert "presets smoke, h200; results smoke" in capsys.readouterr().out
+    main(["status", *place])
+    said = capsys.readouterr().out
+    assert "smoke: 3/3 units; criteria 1 passed, 1 failed, 1 not judged; current; cpu" in said
+    fake.PRESETS["smoke"] = Settings(7.0)
+    main(["status", *place])
+    assert "; stale; cpu" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", ["npz", "json"])
+@pytest.mark.parametrize("damage", [b"", b"not a file"])
+def test_corrupt_results(fake, tmp_path, suffix, damage):
+    runner.run("e99", "smoke", out=tmp_path)
+    (tmp_path / "results" / f"e99_fake-smoke.{suffix}").write_bytes(damage)
+    with pytest.raises(
+        ValueError, match=r"damaged.*run `python -m lindiff.experiments run e99_fake"
+    ):
+        results.load("e99", "smoke", folder=tmp_path / "results")
+
+
+def test_result_names_no_machine(fake, tmp_path):
+    runner.run("e99", "smoke", out=tmp_path)
+    text = (tmp_path / "results" / "e99_fake-smoke.json").read_text()
+    found = json.loads(text)["provenance"]
+    assert str(tmp_path) not in text and os.path.expanduser("~") + "/" not in text
+    assert os.uname().nodename not in text
+    assert found["command"].endswith("run e99_fake --preset smoke --device cpu")
+    assert found["seed"] == 5 and found["settings"] == {"factor": 2.0, "seed": 5}
+    assert set(found["versions"]) >= {"python", "numpy", "scipy", "torch"}
+
+
+def test_results_hold_no_pickle(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.array([{}], dtype=object))
+    from lindiff.experiments.store import read_arrays
+
+    with pytest.raises(ValueError, match="no readable npz"):
+        read_arrays(tmp_path / "x.npz")
+
+
+def package(folder, **files):
+    for name, text in files.items():
+        path = folder / "lindiff" / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder / "lindiff"
+
+
+BODY = '''"""Title."""
+from lindiff.nn import net
+from lindiff.experiments.rows import Row
+
+def f(x):
+    """Say."""
+    return x * 2.5
+'''
+
+
+def test_code_hash_counts_numbers_not_words(tmp_path):
+    def found(body=BODY, net="A = 1\n", rows="B = 1\n", other="C = 1\n"):
+        files = {"experiments__e50_x": body, "nn__net": net, "experiments__rows": rows}
+        root = package(tmp_path, **files, nn__other=other, nn____init__="")
+        return provenance.code_hash("e50_x", root)
+
+    base = found()
+    assert provenance.code_files("e50_x", tmp_path / "lindiff")[0] == "lindiff/experiments/e50_x.py"
+    assert found(BODY.replace("Say.", "Say more.").replace("Title", "T")) == base
+    assert found(BODY.replace("x * 2.5", "(x\n     * 2.5)  # why")) == base
+    assert found(rows="B = 2\n") == base
+    assert found(other="C = 2\n") == base
+    assert found(BODY.replace("2.5", "2.6")) != base
+    assert found(net="A = 2\n") != base
+    assert found(BODY.replace("return x * 2.5", 'return "Say."')) != base
+
+
+def test_code_hash_of_a_late_import(tmp_path):
+    late = "def f():\n    from lindiff.nn.net import A\n    return A\n"
+    root = package(tmp_path, experiments__e50_x=late, nn__net="A = 1\n")
+    before = provenance.code_hash("e50_x", root)
+    package(tmp_path, nn__net="A = 2\n")
+    assert provenance.code_hash("e50_x", root) != before
+
+
+def test_table():
+    table = Table([Row("m", 1.0, N=4, sigma=0.1), Row("m", 3.0, N=2), Row("k", np.nan, split="a")])
+    assert table.where("m", N=(2, 4))["value"].tolist() == [1.0, 3.0]
+    assert table.curve("m", "N")[1].tolist() == [3.0, 1.0]
+    assert len(table.where(sigma=None)) == 2
+    assert table.value("m", sigma=0.1 + 1e-12) == 1.0
+    assert np.isnan(table.value("k"))
+    with pytest.raises(MissingRow):
+        table.value("m", N=5)
+    with pytest.raises(ValueError, match="2 rows"):
+        table.value("m")
+    with pytest.raises(ValueError, match="no column"):
+        table.where(n=3)
+    with pytest.raises(ValueError, match="infinite"):
+        Row("m", np.inf)
+    assert len(Table()) == 0 and len(Table().where("m")) == 0
+
+
+def test_criterion_says_why_it_is_not_judged():
+    with pytest.raises(ValueError, match="must say why"):
+        Criterion("E1.a", "t", "> 0", None, None)
+    assert judge("E1.a", "t", "> 0", lambda: (np.nan, False)).reason == "no finite value"
+    assert replace(judge("E1.a", "t", "> 0", lambda: (1.0, True, 0.1))).stderr == 0.1
+
+
+def test_context_clock():
+    context = Context("e", "p", ends_at=time.time() + 100)
+    assert abs(context.deadline - time.monotonic() - 100) < 1
+    assert not context.expired and Context("e", "p").deadline is None
+    assert Context("e", "p", ends_at=time.time() - 1).expired
+
+
+def steps_result(folder):
+    return results.load("e09", "smoke", folder=folder / "results").table
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
+    assert runner.run("e09", "smoke", out=folder).complete
+    return steps_result(folder)
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_parallel_backends(reference, tmp_path, backend):
+    with joblib.parallel_config(backend=backend, n_jobs=2):
+        assert runner.run("e09", "smoke", out=tmp_path).complete
+    same_numbers(steps_result(tmp_path), reference)
+
+
+@pytest.mark.slow
+def test_real_dask_cluster(reference, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=2,
+            processes=False,
+            protocol="tcp",
+            host="127.0.0.1",
+            dashboard_address=None,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        assert runner.run("e09", "smoke", out=tmp_path).complete
+        tasks = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.task_prefixes))
+        assert tasks > 0
+    same_numbers(steps_result(tmp_path), reference)
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on(reference, tmp_path):
+    command = [sys.executable, "-m", "lindiff.experiments", "run", "e09", "--preset", "smoke"]
+    command += ["--out", str(tmp_path), "--quiet"]
+    units = tmp_path / "e09_steps" / "smoke" / "units"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    ends = time.monotonic() + 60
+    while len(list(units.glob("*.json"))) < 3 and time.monotonic() < ends:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in units.glob("*.json")}
+    assert 3 <= len(before) < 20
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, timeout=120).returncode == 0
+    assert all((units / name).stat().st_mtime_ns == when for name, when in before.items())
+    same_numbers(steps_result(tmp_path), reference)
