@@ -30,7 +30,7 @@ class Noised:
 
 
 def points(name, value, *, minimum=1, dimension=None):
-    """Return finite points (n, d) as a real tensor; NumPy arrays become float32."""
+    """Return finite points (n, d); NumPy arrays and half precision become float32."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         value = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
@@ -50,7 +50,8 @@ def points(name, value, *, minimum=1, dimension=None):
         raise ValueError(f"`{name}` must have at least {minimum} rows, got {len(value)}")
     if not bool(torch.isfinite(value).all()):
         raise ValueError(f"`{name}` has NaN or infinite entries; remove them first")
-    return value.detach()
+    # Half precision would round away the smallest noise levels.
+    return value.detach().float() if value.dtype.itemsize < 4 else value.detach()
 
 
 def noise_level(sigma):

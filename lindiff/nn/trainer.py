@@ -29,6 +29,7 @@ def train(
     progress=False,
     compile=False,
     graph="auto",
+    channels_last=None,
     stop_after=None,
     deadline=None,
     on_checkpoint=None,
@@ -55,6 +56,9 @@ def train(
         Compile the network with `torch.compile`; this changes the last digits.
     graph : {"auto", "off"}
         ``"auto"`` replays the step as a CUDA graph on a CUDA device.
+    channels_last : bool, optional
+        Memory layout of images; by default channels last on a CUDA device only. It changes the
+        last digits.
     stop_after : int, optional
         Stop at this total number of images, rounded up to a whole batch.
     deadline : float, optional
@@ -83,13 +87,15 @@ def train(
         If a file cannot be written; the state before it is kept.
     """
     device = resolve_device(device)
-    options = _options(compile, graph, stop_after, deadline, on_checkpoint, keep_checkpoints)
+    options = _options(
+        compile, graph, channels_last, stop_after, deadline, on_checkpoint, keep_checkpoints
+    )
     return carry_out(Run(config, split, Path(folder), device, options), progress)
 
 
 def carry_out(run, progress):
     """Advance one run until it is over and return its result."""
-    with contextlib.closing(run), _bar([run], progress) as bar, numerics():
+    with contextlib.closing(run), _bar([run], progress) as bar:
         while not run.done:
             for error in _advance({0: run}, bar).values():
                 raise error
@@ -105,6 +111,7 @@ def train_many(
     progress=False,
     compile=False,
     graph="auto",
+    channels_last=None,
     stop_after=None,
     deadline=None,
     on_checkpoint=None,
@@ -145,7 +152,7 @@ def train_many(
     where = folder if callable(folder) else lambda config: Path(folder) / config.key
     if len({Path(where(config)) for config in configs}) < len(configs):
         raise ValueError("`configs` must have a folder each: two of them have the same one")
-    options = _options(compile, graph, stop_after, deadline, None, keep_checkpoints)
+    options = _options(compile, graph, channels_last, stop_after, deadline, None, keep_checkpoints)
     results = {}
 
     def start(index):
@@ -175,7 +182,6 @@ def _run_group(group, start, results, progress):
             except Exception as error:
                 results[index] = error
         bar = stack.enter_context(_bar(list(runs.values()), progress))
-        stack.enter_context(numerics())
         while True:
             results.update({index: run.result() for index, run in runs.items() if run.done})
             runs = {index: run for index, run in runs.items() if index not in results}
@@ -197,10 +203,11 @@ def _advance(runs, bar):
                 failed[index] = error
 
     chunks = {index: run.next_chunk() for index, run in runs.items()}
-    for position in range(max(chunks.values())):
-        for index, run in runs.items():
-            if position < chunks[index]:
-                attempt(index, run.launch)
+    with numerics():
+        for position in range(max(chunks.values())):
+            for index, run in runs.items():
+                if position < chunks[index]:
+                    attempt(index, run.launch)
     for index, run in runs.items():
         attempt(index, run.wait)
     seconds = time.monotonic() - begin
@@ -228,7 +235,7 @@ def _bound(on_checkpoint, config):
     return lambda images_seen, net: on_checkpoint(config, images_seen, net)
 
 
-def _options(compile, graph, stop_after, deadline, on_checkpoint, keep_checkpoints):
+def _options(compile, graph, channels_last, stop_after, deadline, on_checkpoint, keep_checkpoints):
     if graph not in ("auto", "off"):
         raise ValueError(f"`graph` must be 'auto' or 'off', not {graph!r}")
     if stop_after is not None and stop_after < 1:
@@ -236,6 +243,7 @@ def _options(compile, graph, stop_after, deadline, on_checkpoint, keep_checkpoin
     return Options(
         compile=compile,
         graph=graph,
+        channels_last=channels_last,
         stop_after=stop_after,
         deadline=deadline,
         on_checkpoint=on_checkpoint,

@@ -187,6 +187,8 @@ class TestDistances:
         array = dg.pythagoras(optimal, gaussian, clean.numpy(), 1.0)
         assert found.rho == pytest.approx(want.rho, abs=1e-4)
         assert array == found
+        half = dg.mse(gaussian, clean.half(), 1e-4)
+        assert half == dg.mse(gaussian, clean.half().float(), 1e-4)
 
     @pytest.mark.parametrize("sigma", [0.3, 1.0])
     def test_pythagoras_holds_for_the_optimum_only(self, mixture, gaussian, optimal, sigma):
@@ -215,6 +217,7 @@ class TestDirections:
         found = dg.direction_wise(optimal, gaussian, clean, sigma)
         values = np.linalg.eigvalsh(mixture.covariance)[::-1]
         np.testing.assert_allclose(found.eigenvalues, values, rtol=1e-9)
+        np.testing.assert_allclose(found.wiener, values / (values + sigma**2), rtol=1e-9)
         share = 1 - found.mse / found.residual
         se = np.hypot(found.delta_se, found.mse_se / found.residual)
         assert np.all(abs(found.delta - share) < 4 * se)

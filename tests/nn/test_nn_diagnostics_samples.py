@@ -110,6 +110,7 @@ class TestCosines:
         found = dg.agreement(torch.from_numpy(first), torch.from_numpy(second), mean)
         table = 1 - cdist(first - mean, second - mean, "cosine")
         off = table[~np.eye(60, dtype=bool)]
+        np.testing.assert_allclose(found.cosines, np.diag(table), rtol=1e-12)
         assert found.cosine == pytest.approx(np.diag(table).mean(), rel=1e-12)
         assert found.shuffled == pytest.approx(off.mean(), abs=1e-12)
         assert found.shuffled_rms == pytest.approx(np.sqrt((off**2).mean()), rel=1e-12)
@@ -120,12 +121,14 @@ class TestCosines:
         mixed = dg.agreement(torch.from_numpy(first), torch.from_numpy(second[order]), mean)
         assert mixed.cosine < 0.3
 
-    def test_standard_error_of_the_control(self):
+    @pytest.mark.parametrize("shared", [0.0, 0.9])
+    def test_standard_error_of_the_control(self, shared):
         shift = torch.full((D,), 0.7, dtype=torch.float64)
-        runs = [
-            dg.agreement(normal(50, D, seed=s), shift + normal(50, D, seed=500 + s), -shift)
-            for s in range(150)
-        ]
+        runs = []
+        for seed in range(150):
+            first, own = normal(50, D, seed=seed), normal(50, D, seed=500 + seed)
+            second = shared * first + np.sqrt(1 - shared**2) * own
+            runs.append(dg.agreement(first, second, -shift))
         spread = np.std([run.shuffled for run in runs])
         assert np.mean([run.shuffled_se for run in runs]) == pytest.approx(spread, rel=0.25)
 

@@ -138,8 +138,7 @@ def test_step_is_adam_with_warm_up_and_average():
 def test_channels_last_views_hold_the_same_weights():
     stepper = stepper_of(config_of(arch="unet-4"))
     before = {name: tensor.clone() for name, tensor in stepper.tensors().items()}
-    stepper.channels_last = True
-    stepper._flatten()
+    stepper = stepper_of(config_of(arch="unet-4"), channels_last=True)
     after = stepper.tensors()
     for name in before:
         assert torch.equal(before[name], after[name]), name
@@ -197,6 +196,18 @@ def test_checkpoints_and_result(tmp_path):
     again = train(config, split, folder=tmp_path, on_checkpoint=lambda *_: pytest.fail("called"))
     assert torch.equal(weights(again.net), weights(result.net))
     assert np.array_equal(again.losses, result.losses)
+
+
+def test_callbacks_run_in_full_precision(tmp_path):
+    """TF32 is for the steps, not for what is measured between them."""
+    config, found = config_of(), []
+    train(
+        config,
+        split_of(config),
+        folder=tmp_path,
+        on_checkpoint=lambda *_: found.append(torch.get_float32_matmul_precision()),
+    )
+    assert set(found) == {torch.get_float32_matmul_precision()} == {"highest"}
 
 
 def test_training_lowers_the_loss(tmp_path):
