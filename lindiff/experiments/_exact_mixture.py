@@ -28,7 +28,7 @@ def named_mixture(name, dimension, n_components, rank, seed):
     """
     if name == "vectors":
         return low_rank_mixture(dimension, n_components, rank, seed)
-    from lindiff.nn.images import mixture_images
+    from lindiff.nn._mixture_images import mixture_images
 
     side = round(np.sqrt(dimension))
     return mixture_images(side, n_components=n_components, rank=rank, seed=seed)
