@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lindiff.experiments import _registry, provenance, results, runner
-from lindiff.experiments.__main__ import main
+from lindiff.experiments.__main__ import _result_folder, main, parser
 from lindiff.experiments.rows import Criterion, MissingRow, Row, Table, judge
 from lindiff.experiments.store import UnitStore
 from lindiff.experiments.units import Context, OutOfTime, Unit
@@ -253,6 +253,45 @@ def test_list_and_status(fake, tmp_path, capsys):
     fake.PRESETS["smoke"] = Settings(7.0)
     main(["status", *place])
     assert "; stale; cpu" in capsys.readouterr().out
+
+
+def test_result_of_other_code(fake, tmp_path, monkeypatch):
+    runner.run("e99", "smoke", out=tmp_path)
+    monkeypatch.setattr(provenance, "code_hash", lambda exp: "0" * 16)
+    with pytest.raises(results.ResultMismatch, match="by other code; run `python -m lindiff"):
+        results.load("e99", "smoke", folder=tmp_path / "results")
+    assert len(results.read("e99", "smoke", folder=tmp_path / "results").table) == 6
+
+
+def test_where_results_go(fake, tmp_path, monkeypatch):
+    def folder(*arguments):
+        return _result_folder(parser().parse_args(["run", "e99", *arguments]))
+
+    book = tmp_path / "book" / "results"
+    monkeypatch.setattr(results, "default_folder", lambda: book)
+    assert folder() == book
+    assert folder("--preset", "smoke") == runner.DEFAULT_STORE / "results"
+    assert folder("--out", str(tmp_path)) == tmp_path / "results"
+    assert folder("--preset", "smoke", "--results", str(tmp_path)) == tmp_path
+    monkeypatch.setattr(results, "default_folder", lambda: tmp_path)
+    assert folder() == runner.DEFAULT_STORE / "results"
+
+
+def test_results_are_read_beside_the_chapters_without_a_repository(tmp_path, monkeypatch):
+    assert results.default_folder().parts[-2:] == ("book", "results")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "site-packages" / "lindiff")
+    monkeypatch.chdir(tmp_path)
+    assert results.default_folder() == tmp_path
+    (tmp_path / "results").mkdir()
+    assert results.default_folder() == tmp_path / "results"
+
+
+def test_commit_outside_a_repository(tmp_path, monkeypatch):
+    assert len(provenance.commit()[0]) == 40 and provenance.commit()[1] in (True, False)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    assert provenance.commit() == ("unknown", None)
+    monkeypatch.setenv("LINDIFF_COMMIT", "abc")
+    assert provenance.commit() == ("abc", None)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "json"])
