@@ -22,7 +22,7 @@ PACKAGE := $(wildcard lindiff/*.py)
 INSTALLED := $(VENV)/.installed
 VALIDATED := $(VENV)/.validated
 
-.PHONY: help book test lint unit chapters validate html pages serve edit run check coverage colab address clean
+.PHONY: help book test lint unit chapters validate html pages serve edit run check coverage colab bench address clean
 
 help:
 	@echo "make book             build the book into _build/html (makes $(VENV) the first time)"
@@ -31,6 +31,7 @@ help:
 	echo "make edit CH=03       write the text view of a chapter"
 	echo "make run CH=03        execute and store a chapter"
 	echo "make colab            run the chapters as Colab would, without the repository"
+	echo "make bench            measure speed and accuracy again, and write the status page"
 	echo "make address TO=OWNER/REPO   set the repository's address everywhere"
 
 $(INSTALLED): requirements.txt pyproject.toml .ci/environment
@@ -88,6 +89,10 @@ coverage: $(INSTALLED)
 
 colab: $(INSTALLED)
 	$(PY) -m book._tools.colab
+
+# Ten minutes: every speed of the status page, measured again.
+bench: $(INSTALLED)
+	$(PY) -m tests.benchmarks.table
 
 address: $(INSTALLED)
 	$(PY) -m book._tools.address $(TO)

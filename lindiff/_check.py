@@ -76,14 +76,23 @@ def non_negative(name, value):
 
 def positive_int(name, value):
     """Return `value` as an int >= 1; reject booleans, floats and strings."""
+    return _int(name, value, 1)
+
+
+def natural(name, value):
+    """Return `value` as an int >= 0, such as a seed or an index."""
+    return _int(name, value, 0)
+
+
+def _int(name, value, least):
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"`{name}` must be an integer, got {value!r}")
     try:
         number = operator.index(value)
     except TypeError as error:
         raise TypeError(f"`{name}` must be an integer, got {value!r}") from error
-    if number < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {number}")
+    if number < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {number}")
     return number
 
 

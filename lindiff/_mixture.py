@@ -108,7 +108,10 @@ class GaussianMixtureDenoiser:
         n_samples, rng = _check.positive_int("n_samples", n_samples), _check.generator(rng)
         which = rng.choice(len(self.weights), size=n_samples, p=self.weights)
         spread = rng.standard_normal((n_samples, self.dimension)) * np.sqrt(self._values[which])
-        return self.means[which] + np.einsum("nij,nj->ni", self._vectors[which], spread)
+        points = self.means[which]
+        for k, vectors in enumerate(self._vectors):
+            points[which == k] += spread[which == k] @ vectors.T
+        return points
 
     def responsibilities(self, x, sigma):
         r"""Return the probability of each component given the noised point.

@@ -81,7 +81,11 @@ def run_group(name, group, options, folder):
     """Run one group in the copy; print its score and survivors; return (killed, run)."""
     command = COMMAND.format(python=sys.executable, tests=" ".join(group["tests"]))
     config, session = folder / f"{name}.toml", folder / f"{name}.sqlite"
-    values = {"modules": group["modules"], "timeout": group.get("timeout", 120), "command": command}
+    values = {
+        "modules": group["modules"],
+        "timeout": group.get("timeout", 1200),
+        "command": command,
+    }
     config.write_text(CONFIG.format(**{key: json.dumps(value) for key, value in values.items()}))
     environment = {
         **os.environ,

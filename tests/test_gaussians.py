@@ -290,10 +290,11 @@ BAD = [
     (lambda: gaussians.kl_spectral([1.0, 1.0], [1.0, 1.0, 1.0]), "broadcast"),
     (lambda: gaussians.condition([0, 0], EYE, [0, 0], [1.0, 1.0]), "1 to 1"),
     (lambda: gaussians.condition([0] * 3, np.eye(3), [0, -3], [1.0, 1.0]), "repeats"),
-    (lambda: gaussians.condition([0, 0], EYE, [2], [1.0]), "observed_index"),
+    (lambda: gaussians.condition([0, 0], EYE, [2], [1.0]), "observed_index.* 0 .. 1$"),
     (lambda: gaussians.condition([0, 0], EYE, [0], [1.0, 2.0]), "observed_value"),
     (lambda: gaussians.condition([0] * 3, np.ones((3, 3)), [0, 1], [1, 1]), "redundant"),
     (lambda: gaussians.posterior_mean([0, 0], EYE, [1.0], signal=1, noise=1), "`x`"),
+    (lambda: gaussians.posterior_mean([0], [[1]], 1.0, signal=1, noise=1), "`x`"),
     (lambda: gaussians.posterior_mean([0], [[1]], [1.0], signal=0, noise=1), "signal"),
     (lambda: gaussians.sample([0, 0], EYE, 0, np.random.default_rng(0)), "n_samples"),
 ]

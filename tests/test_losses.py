@@ -359,6 +359,20 @@ def test_alignment_with_the_population_is_the_excess_test_loss(n):
     np.testing.assert_allclose(losses.alignment(pair, 0.8, floor=floor), excess, rtol=1e-10)
 
 
+def test_alignment_takes_variances_for_a_diagonal_covariance():
+    models = [AffineDenoiser.from_data(problem(n, 7, seed=n)[0]) for n in (4, 30)]
+    variances = np.arange(1.0, 8.0)
+    short, full = (
+        ModelPair.from_denoisers(*models, np.zeros(7), cov)
+        for cov in (variances, np.diag(variances))
+    )
+    np.testing.assert_allclose(
+        losses.alignment(short, 0.7, floor=0.1), losses.alignment(full, 0.7, floor=0.1), rtol=1e-12
+    )
+    with pytest.raises(TypeError):
+        losses.alignment(short, 0.7, 0.1)
+
+
 def test_alignment_of_nearly_equal_models_keeps_its_digits():
     d, step = 5, 2.0**-30
     rotation = np.linalg.qr(np.random.default_rng(6).standard_normal((d, d)))[0]

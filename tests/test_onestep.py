@@ -178,6 +178,15 @@ def test_denoiser_fixes_the_mean_and_shifts_with_it():
     x = np.ones((2, 3))
     shifted = model.denoise(x + model.signal * mean, mean=mean) - mean
     assert_allclose(shifted, model.denoise(x), rtol=1e-13)
+    assert_allclose(model.denoise(x), model.slope * x, rtol=1e-15)
+
+
+def test_simulation_removes_the_sampling_error_of_the_mean_from_its_divergence():
+    model = OneStepModel(time=1.0, noise_scale=1.0, variance=2.0, dimension=3)
+    run = onestep.simulate_population(model, 8, np.random.default_rng(2), mean=10.0)
+    ratio = run.variance / 2.0
+    shift = np.sum((run.mean - 10.0) ** 2) - 3 * run.variance / 8
+    assert_allclose(run.kl, 0.5 * (shift / 2.0 + 3 * (ratio - 1 - np.log(ratio))), rtol=1e-12)
 
 
 @pytest.mark.parametrize("ratio", [0.1, 1.0, 8.0])
@@ -221,6 +230,7 @@ def test_residual_noise_restores_the_data_law():
         lambda: onestep.required_noise_to_signal(301.0),
         lambda: onestep.required_noise_scale(0.1, 0.0, 1.0),
         lambda: onestep.kl_anisotropic([1.0, 0.0], time=1.0, noise_scale=1.0),
+        lambda: onestep.kl_anisotropic([1.0, -1.0], time=1.0, noise_scale=1.0),
         lambda: onestep.kl_anisotropic(1.0, time=1.0, noise_scale=1.0),
         lambda: OneStepModel(time=[1.0, 2.0], noise_scale=1.0),
         lambda: OneStepModel(time=1.0, noise_scale=1.0, dimension=3).denoise([1.0, 2.0]),

@@ -33,6 +33,20 @@ def test_example_with_another_result_fails():
     assert failures(README.replace("simulation 1.5", "simulation 1.6")) == 1
 
 
+def test_diagnosis_of_a_diffusers_model_prints_its_table(capsys):
+    pytest.importorskip("diffusers")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", README, flags=re.M | re.S)
+    names = {}
+    exec(program, names)
+    printed = capsys.readouterr().out
+    rows = re.findall(r"^ +(0\.2|1|5) +([0-9.]+) +([0-9.]+) ", printed, flags=re.M)
+    assert [float(sigma) for sigma, *_ in rows] == [0.2, 1.0, 5.0]
+    # A network that has learnt nothing returns about its input: an error of sigma squared.
+    for sigma, error, gaussian in rows:
+        assert 0.7 < float(error) / float(sigma) ** 2 < 1.4
+        assert float(gaussian) < float(error)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_make_target_exists(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ class Agreement:
     """Mean centred cosine of matching samples, with samples that do not match as control.
 
     `shuffled` is the mean over all pairs that do not match, `shuffled_rms` the root of the
-    mean square.
+    mean square; `cosines` has one entry for each matching pair.
     """
 
     cosine: float
@@ -26,6 +26,7 @@ class Agreement:
     shuffled: float
     shuffled_se: float
     shuffled_rms: float
+    cosines: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def agreement(samples1, samples2, mean):
     shuffled_se = float((rows + columns).std(correction=0)) / n**0.5
     squares = ((first.T @ first) * (second.T @ second)).sum() - matching.square().sum()
     rms = (squares.clamp_min(0) / (n * (n - 1))).sqrt()
-    return Agreement(*ev.estimate(matching), float(rows.mean()), shuffled_se, float(rms))
+    shuffled = float(rows.mean())
+    return Agreement(*ev.estimate(matching), shuffled, shuffled_se, float(rms), matching)
 
 
 def detail_similarity(samples, train, eigenvectors, n_leading, *, mean=None):

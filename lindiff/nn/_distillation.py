@@ -97,10 +97,10 @@ def distil_linear(denoiser, clean, sigma, *, reference, n=None, ranks=(5, 20, 10
     d = clean.shape[1]
     n = ev.count("n", len(clean) if n is None else n, 2 * (d + 2))
     basis = ev.directions("reference.eigenvectors", reference.eigenvectors, clean)
-    values = torch.as_tensor(reference.eigenvalues, dtype=torch.float64, device=clean.device)
+    values = ev.double(reference.eigenvalues, clean)
     order = torch.argsort(values, descending=True)
     basis, values = basis[:, order], values[order]
-    centre = torch.as_tensor(reference.mean, dtype=torch.float64, device=clean.device)
+    centre = ev.double(reference.mean, clean)
     gaussian = (basis * (values / (values + sigma**2))) @ basis.T
     source, halves = ev.generator(seed), []
     for start, stop in ((0, n // 2), (n // 2, n)):

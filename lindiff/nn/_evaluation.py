@@ -30,7 +30,7 @@ class Noised:
 
 
 def points(name, value, *, minimum=1, dimension=None):
-    """Return finite points (n, d) as a real tensor; NumPy arrays become float32."""
+    """Return finite points (n, d); NumPy arrays and half precision become float32."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         value = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
@@ -50,7 +50,8 @@ def points(name, value, *, minimum=1, dimension=None):
         raise ValueError(f"`{name}` must have at least {minimum} rows, got {len(value)}")
     if not bool(torch.isfinite(value).all()):
         raise ValueError(f"`{name}` has NaN or infinite entries; remove them first")
-    return value.detach()
+    # Half precision would round away the smallest noise levels.
+    return value.detach().float() if value.dtype.itemsize < 4 else value.detach()
 
 
 def noise_level(sigma):
@@ -71,9 +72,16 @@ def count(name, value, minimum=1):
     return int(value)
 
 
+def double(value, like):
+    """Return numbers as a float64 tensor on the device of `like`."""
+    if not isinstance(value, torch.Tensor):
+        value = torch.from_numpy(np.array(value, dtype=np.float64))
+    return value.detach().to(like.device, torch.float64)
+
+
 def vector(name, value, like):
     """Return one point (d,) with the type and device of the points `like` (n, d)."""
-    value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    value = double(value, like).to(like.dtype)
     if value.shape != like.shape[1:]:
         raise ValueError(f"`{name}` must have shape ({like.shape[1]},), got {tuple(value.shape)}")
     if not bool(torch.isfinite(value).all()):
@@ -83,7 +91,7 @@ def vector(name, value, like):
 
 def directions(name, value, like):
     """Return orthonormal columns (d, k) in float64 on the device of the points `like`."""
-    value = torch.as_tensor(value, dtype=torch.float64, device=like.device)
+    value = double(value, like)
     if value.ndim != 2 or value.shape[0] != like.shape[1] or value.shape[1] == 0:
         raise ValueError(f"`{name}` must have shape ({like.shape[1]}, k), got {tuple(value.shape)}")
     unit = torch.eye(value.shape[1], dtype=torch.float64, device=like.device)

@@ -58,7 +58,7 @@ def mixture_images(size, *, n_components=8, rank=6, seed):
         raise ValueError(f"`size` must be at least {_FREQUENCIES}, got {size}")
     if rank > waves:
         raise ValueError(f"`rank` must be at most {waves}, the number of waves; got {rank}")
-    rng = np.random.default_rng([_check.positive_int("seed + 1", seed + 1), 0])
+    rng = np.random.default_rng([_check.natural("seed", seed), 0])
     means = _MEAN_STD * _pictures(rng, n_components, size)
     factors = _pictures(rng, n_components * rank, size).reshape(n_components, rank, -1)
     factors *= _LEADING_STD * 2.0 ** (-0.5 * np.arange(rank))[:, None]
@@ -110,8 +110,8 @@ def draw_mixture(model, n, *, seed, start=0):
     True
     """
     n = _check.positive_int("n", n)
-    start = _check.positive_int("start + 1", start + 1) - 1
-    seed = _check.positive_int("seed + 1", seed + 1) - 1
+    start = _check.natural("start", start)
+    seed = _check.natural("seed", seed)
     first, last = start // _BLOCK, (start + n - 1) // _BLOCK
     drawn = [_draw_block(model, seed, block) for block in range(first, last + 1)]
     skip = start - first * _BLOCK

@@ -6,10 +6,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from lindiff.nn._device import numerics, resolve_precision
+from lindiff.nn._device import numerics, resolve_layout, resolve_precision
 from lindiff.nn._graphs import GraphedStep
 from lindiff.nn._step import Stepper
-from lindiff.nn.checkpoints import checkpoint_path, load_state, save_checkpoint, save_state
+from lindiff.nn.checkpoints import (
+    FolderLock,
+    checkpoint_path,
+    load_state,
+    save_checkpoint,
+    save_state,
+)
 
 SECONDS_BETWEEN_STATES = 30.0
 STEPS_PER_CHUNK = {"cuda": 32}
@@ -45,10 +51,11 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Options:
-    """How a training is carried out; nothing here changes its result."""
+    """How a training is carried out; at most the last digits depend on it."""
 
     compile: bool = False
     graph: str = "auto"
+    channels_last: bool | None = None
     stop_after: int | None = None
     deadline: float | None = None
     on_checkpoint: object = None
@@ -83,24 +90,33 @@ class Run:
             sigma_data=sigma_data,
             device=device,
             precision=self.precision,
+            channels_last=resolve_layout(options.channels_last, device),
             compiled=options.compile,
             rank=options.rank,
             world=options.world,
         )
         self.steps, self.losses, self.seconds = 0, [], 0.0
+        self.lock = FolderLock(folder, options.deadline) if options.rank == 0 else None
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self):
         self._resume()
         self.saved_at = time.monotonic()
         self.done = self._over()
-        self.checkpoints = [step for step in config.checkpoint_steps() if step > self.steps]
+        self.checkpoints = [step for step in self.config.checkpoint_steps() if step > self.steps]
         self.stream, self.step = None, self.stepper.step
-        if device.type == "cuda" and not self.done:
+        if self.device.type == "cuda" and not self.done:
             self._prepare_cuda()
 
     def _prepare_cuda(self):
         self.stream = torch.cuda.Stream(self.device)
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         if self.options.graph != "off":
-            with numerics():
+            with numerics(self.device):
                 self.step = GraphedStep(self.stepper, self.stream)
 
     @property
@@ -217,7 +233,7 @@ class Run:
         self._check_identity(meta)
         seen = meta["images_seen"]
         self.steps = seen // self.config.batch
-        if self.finished and meta["device"] != self.device.type:
+        if self.finished:
             tensors = _foreign(tensors, self.stepper.tensors())
         self.stepper.load(tensors)
         self.losses, self.seconds = meta["losses"], meta["seconds"]
@@ -242,6 +258,11 @@ class Run:
                 f"than the budget of {self.config.images_seen}: choose another folder"
             )
 
+    def close(self):
+        """Leave the folder to others."""
+        if self.lock is not None:
+            self.lock.release()
+
     def result(self):
         """The network and the record of its training."""
         losses = np.array(self.losses, dtype=float).reshape(-1, 2)
@@ -250,7 +271,7 @@ class Run:
 
 
 def _foreign(tensors, own):
-    """A finished state of another kind of device: its random streams mean nothing here."""
+    """A finished state, perhaps of another kind of device: its random streams are done with."""
     shared = [n for n in own if n in tensors and not n.startswith("generator/")]
     return {**own, **{name: tensors[name] for name in shared}}
 

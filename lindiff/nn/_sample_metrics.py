@@ -121,7 +121,7 @@ def _two_sets(a, b):
 
 def _transport(first, second):
     """Return the exact squared distances of the rows, as laws of equal weights."""
-    first, second = first.sort(dim=1)[0], second.sort(dim=1)[0]
+    first, second = _sorted(first), _sorted(second)
     n, m = first.shape[1], second.shape[1]
     if n == m:
         return (first - second).square().mean(1)
@@ -131,6 +131,13 @@ def _transport(first, second):
     width = torch.diff(levels, prepend=levels.new_zeros(1)).to(device, torch.float64) / (n * m)
     at_first, at_second = ((levels - 1) // m).to(device), ((levels - 1) // n).to(device)
     return (first[:, at_first] - second[:, at_second]).square() @ width
+
+
+def _sorted(rows):
+    # NumPy sorts a long row several times faster than PyTorch does on a CPU.
+    if rows.device.type == "cpu":
+        return torch.from_numpy(np.sort(rows.numpy(), axis=1))
+    return rows.sort(dim=1)[0]
 
 
 def _frechet(mean_a, cov_a, mean_b, cov_b):

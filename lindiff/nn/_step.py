@@ -28,6 +28,7 @@ class Stepper:
         sigma_data,
         device,
         precision,
+        channels_last=False,
         compiled=False,
         rank=0,
         world=1,
@@ -40,7 +41,7 @@ class Stepper:
         self.sigma_data, self.precision = sigma_data, precision
         share = config.batch // world
         self.share = slice(rank * share, (rank + 1) * share)
-        self.channels_last = device.type == "cuda"
+        self.channels_last = channels_last
         self.net = net.to(device).train()
         self.ema_net = copy.deepcopy(self.net).eval().requires_grad_(False)
         self._flatten()
@@ -50,7 +51,7 @@ class Stepper:
 
     def _flatten(self):
         parameters = list(self.net.parameters())
-        n = sum(parameter.numel() for parameter in parameters)
+        n = sum(_slot(parameter) for parameter in parameters)
         zeros = {"dtype": torch.float32, "device": self.device}
         self.weights = torch.nn.Parameter(torch.zeros(n, **zeros))
         self.ema = torch.zeros(n, **zeros)
@@ -73,7 +74,6 @@ class Stepper:
             lr=self.rate,
             betas=self.config.betas,
             fused=True,
-            capturable=self.device.type == "cuda",
         )
         self.optimizer.state[self.weights] = {
             "step": torch.zeros((), **zeros),
@@ -86,7 +86,7 @@ class Stepper:
         views, start = [], 0
         for parameter in self.net.parameters():
             part = flat[start : start + parameter.numel()]
-            start += parameter.numel()
+            start += _slot(parameter)
             if self.channels_last and parameter.dim() == 4:
                 out, inner, height, width = parameter.shape
                 views.append(part.view(out, height, width, inner).permute(0, 3, 1, 2))
@@ -179,6 +179,11 @@ class Stepper:
             scale, tracker = tensors["scaler"].tolist()
             state = {"scale": scale, "_growth_tracker": int(tracker)}
             self.scaler.load_state_dict({**self.scaler.state_dict(), **state})
+
+
+def _slot(parameter):
+    """Entries kept for a parameter: every one starts at a multiple of 64 bytes."""
+    return -(-parameter.numel() // 16) * 16
 
 
 def _generator(seed, stream, device):

@@ -89,8 +89,8 @@ def toy_faces(n, size=32, *, seed, start=0):
     True
     """
     n, size = _check.positive_int("n", n), _check.positive_int("size", size)
-    seed = _check.positive_int("seed + 1", seed + 1) - 1
-    start = _check.positive_int("start + 1", start + 1) - 1
+    seed = _check.natural("seed", seed)
+    start = _check.natural("start", start)
     if size < 8:
         raise ValueError(f"`size` must be at least 8 for a face to show, got {size}")
     first, last = start // _BLOCK, (start + n - 1) // _BLOCK

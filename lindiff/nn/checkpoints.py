@@ -8,7 +8,8 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import sys
+import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +20,14 @@ from safetensors.torch import save
 
 from lindiff.nn._config import TrainConfig
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 __all__ = [
     "CorruptFile",
+    "FolderLock",
     "checkpoint_path",
     "load_checkpoint",
     "load_state",
@@ -53,19 +60,18 @@ def write_tensors(path, tensors, meta):
     tensors = {name: _own_copy(tensor) for name, tensor in tensors.items()}
     text = json.dumps(meta, sort_keys=True)
     content = save(tensors, {"meta": text, "sha256": _checksum(tensors, text)})
-    temporary = None
+    # A fixed name: what a killed process leaves is overwritten by the next one.
+    temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         if isinstance(error, OSError):
             raise _explained(error, path, len(content)) from error
         raise
@@ -158,6 +164,54 @@ def load_state(folder):
             f"{damaged}, and no earlier state is whole: delete the folder"
         ) from damaged
     return None
+
+
+class FolderLock:
+    """Held by the one process that trains in a folder; the system frees it if that is killed.
+
+    Waits while another process holds it, at most until `deadline` on the monotonic clock.
+
+    Raises
+    ------
+    TimeoutError
+        If the folder is still taken at the deadline.
+    """
+
+    def __init__(self, folder, deadline=None):
+        self.stream = None
+        if fcntl is None:
+            return
+        folder, announced = Path(folder), False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.stream = (folder / "lock").open("a")
+        except OSError as error:
+            if folder.is_dir():  # It can be read, which is all that a finished training needs.
+                return
+            raise _explained(error, folder / "lock", 0) from error
+        while not self._taken():
+            if not announced:
+                print(f"waiting for another process that trains in {folder}", file=sys.stderr)
+                announced = True
+            if deadline is not None and time.monotonic() >= deadline:
+                self.release()
+                raise TimeoutError(f"another process trains in {folder}: wait for it or stop it")
+            time.sleep(0.1)
+
+    def _taken(self):
+        try:
+            fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # Some network drives have no locks.
+            return True
+        return True
+
+    def release(self):
+        """Let other processes train in the folder."""
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None
 
 
 def checkpoint_path(folder, images_seen):

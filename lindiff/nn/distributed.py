@@ -63,7 +63,7 @@ def _device(name):
 
 
 def main(arguments=None):
-    """Train the configuration given on the command line; see ``--help``."""
+    """Train the configuration given on the command line; ``--help`` lists its options."""
     from lindiff.nn.images import image_split
 
     options = vars(_parser().parse_args(arguments))

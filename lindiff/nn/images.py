@@ -96,7 +96,7 @@ def image_split(name, n_images, *, subset=1, size=32, seed=0, n_test=2000, sourc
     n_images = _check.positive_int("n_images", n_images)
     n_test = _check.positive_int("n_test", n_test)
     size = _check.positive_int("size", size)
-    seed = _check.positive_int("seed + 1", seed + 1) - 1
+    seed = _check.natural("seed", seed)
     if name not in _MAKERS:
         raise ValueError(f"name must be one of {', '.join(_MAKERS)}, got {name!r}")
     if subset not in (1, 2):
@@ -191,7 +191,9 @@ def shuffled_pixels(images, seed):
         return DeviceImages(shuffled_pixels(images.pixels, seed))
     if len(images.shape) != 3:
         raise ValueError(f"images must have shape (n, height, width), got {tuple(images.shape)}")
-    order = np.random.default_rng(seed).permutation(images.shape[1] * images.shape[2])
+    order = np.random.default_rng(_check.natural("seed", seed)).permutation(
+        images.shape[1] * images.shape[2]
+    )
     if isinstance(images, torch.Tensor):
         order = torch.from_numpy(order).to(images.device)
     return images.reshape(len(images), -1)[:, order].reshape(images.shape)

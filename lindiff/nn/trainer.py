@@ -1,10 +1,11 @@
 """Training of denoising networks: resumable bit for bit, on a CPU or as a CUDA graph.
 
-``train`` runs one network, ``train_many`` several at once. Both follow section 3 of Karras et al.
+``train`` runs one network, ``train_many`` several at once. Both follow section 5 of Karras et al.
 2022 with a heavier tail of high noise, a constant learning rate after the warm-up, and averaged
 weights whose half-life is a share of the images seen, so that training time has one meaning.
 """
 
+import contextlib
 import sys
 import time
 from dataclasses import replace
@@ -28,6 +29,7 @@ def train(
     progress=False,
     compile=False,
     graph="auto",
+    channels_last=None,
     stop_after=None,
     deadline=None,
     on_checkpoint=None,
@@ -46,7 +48,7 @@ def train(
     split : Split
         Its `train` images are used, with their standard deviation as sigma_data.
     folder : path
-        Belongs to this training alone.
+        Belongs to this training alone. While another process trains in it, this one waits.
     device : str or torch.device
     progress : bool
         Show a progress bar on standard error.
@@ -54,6 +56,9 @@ def train(
         Compile the network with `torch.compile`; this changes the last digits.
     graph : {"auto", "off"}
         ``"auto"`` replays the step as a CUDA graph on a CUDA device.
+    channels_last : bool, optional
+        Memory layout of images; by default channels last on a CUDA device only. It changes the
+        last digits.
     stop_after : int, optional
         Stop at this total number of images, rounded up to a whole batch.
     deadline : float, optional
@@ -76,15 +81,21 @@ def train(
         If the loss is not finite. The state before that is kept.
     ValueError
         If `folder` holds a training of another configuration, or the device is missing.
+    TimeoutError
+        If another process trains in `folder` until the deadline.
+    OSError
+        If a file cannot be written; the state before it is kept.
     """
     device = resolve_device(device)
-    options = _options(compile, graph, stop_after, deadline, on_checkpoint, keep_checkpoints)
+    options = _options(
+        compile, graph, channels_last, stop_after, deadline, on_checkpoint, keep_checkpoints
+    )
     return carry_out(Run(config, split, Path(folder), device, options), progress)
 
 
 def carry_out(run, progress):
     """Advance one run until it is over and return its result."""
-    with _bar([run], progress) as bar, numerics():
+    with contextlib.closing(run), _bar([run], progress) as bar:
         while not run.done:
             for error in _advance({0: run}, bar).values():
                 raise error
@@ -100,6 +111,7 @@ def train_many(
     progress=False,
     compile=False,
     graph="auto",
+    channels_last=None,
     stop_after=None,
     deadline=None,
     on_checkpoint=None,
@@ -138,7 +150,9 @@ def train_many(
     configs = list(configs)
     device = resolve_device(device)
     where = folder if callable(folder) else lambda config: Path(folder) / config.key
-    options = _options(compile, graph, stop_after, deadline, None, keep_checkpoints)
+    if len({Path(where(config)) for config in configs}) < len(configs):
+        raise ValueError("`configs` must have a folder each: two of them have the same one")
+    options = _options(compile, graph, channels_last, stop_after, deadline, None, keep_checkpoints)
     results = {}
 
     def start(index):
@@ -160,21 +174,21 @@ def train_many(
 
 def _run_group(group, start, results, progress):
     """Advance the trainings of a group in turn until each is over or has failed."""
-    runs = {}
-    for index in group:
-        try:
-            runs[index] = start(index)
-        except Exception as error:
-            results[index] = error
-    with _bar(list(runs.values()), progress) as bar, numerics():
+    with contextlib.ExitStack() as stack:
+        runs = {}
+        for index in group:
+            try:
+                runs[index] = stack.enter_context(contextlib.closing(start(index)))
+            except Exception as error:
+                results[index] = error
+        bar = stack.enter_context(_bar(list(runs.values()), progress))
         while True:
-            for index in [index for index, run in runs.items() if run.done]:
-                results[index] = runs.pop(index).result()
+            results.update({index: run.result() for index, run in runs.items() if run.done})
+            runs = {index: run for index, run in runs.items() if index not in results}
             if not runs:
                 return
-            failed = _advance(runs, bar)
-            results.update(failed)
-            runs = {index: run for index, run in runs.items() if index not in failed}
+            results.update(_advance(runs, bar))
+            runs = {index: run for index, run in runs.items() if index not in results}
 
 
 def _advance(runs, bar):
@@ -189,10 +203,12 @@ def _advance(runs, bar):
                 failed[index] = error
 
     chunks = {index: run.next_chunk() for index, run in runs.items()}
-    for position in range(max(chunks.values())):
-        for index, run in runs.items():
-            if position < chunks[index]:
-                attempt(index, run.launch)
+    device = next(iter(runs.values())).device
+    with numerics(device):
+        for position in range(max(chunks.values())):
+            for index, run in runs.items():
+                if position < chunks[index]:
+                    attempt(index, run.launch)
     for index, run in runs.items():
         attempt(index, run.wait)
     seconds = time.monotonic() - begin
@@ -220,7 +236,7 @@ def _bound(on_checkpoint, config):
     return lambda images_seen, net: on_checkpoint(config, images_seen, net)
 
 
-def _options(compile, graph, stop_after, deadline, on_checkpoint, keep_checkpoints):
+def _options(compile, graph, channels_last, stop_after, deadline, on_checkpoint, keep_checkpoints):
     if graph not in ("auto", "off"):
         raise ValueError(f"`graph` must be 'auto' or 'off', not {graph!r}")
     if stop_after is not None and stop_after < 1:
@@ -228,6 +244,7 @@ def _options(compile, graph, stop_after, deadline, on_checkpoint, keep_checkpoin
     return Options(
         compile=compile,
         graph=graph,
+        channels_last=channels_last,
         stop_after=stop_after,
         deadline=deadline,
         on_checkpoint=on_checkpoint,

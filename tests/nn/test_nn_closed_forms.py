@@ -71,6 +71,7 @@ def test_one_level_per_point_and_kinds_of_input(name):
 @pytest.mark.parametrize("name", ["gaussian", "memorising", "mixture"])
 def test_pieces_do_not_change_the_answer(name):
     ours, _ = pairs()[name]
+    assert pairs()["mixture"][0].chunk * 3 * D <= 2**22
     x = torch.tensor(data(50, seed=3))
     whole = ours.denoise(x, 0.5)
     ours.chunk = 7
@@ -142,6 +143,16 @@ def test_memoriser_returns_its_points_and_bounds_its_table():
     assert ours.chunk == 5
     np.testing.assert_allclose(ours.denoise(points + 1e-3, 0.0), points, rtol=0, atol=1e-12)
     assert closed_forms.MemorisingDenoiser(torch.zeros(2**15, 1)).chunk == 512
+
+
+def test_memoriser_centres_its_points():
+    """The exponents of float32 would drown in the common part of distant points."""
+    points = data() + 1000.0
+    stored = torch.tensor(points, dtype=torch.float32)
+    x = stored[:5] + 0.25
+    expected = denoisers.EmpiricalDenoiser(stored.double().numpy()).denoise(x.double().numpy(), 0.5)
+    ours = closed_forms.MemorisingDenoiser(stored).denoise(x, 0.5)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=0, atol=2e-3)
 
 
 def test_memoriser_far_away_is_the_gaussian():

@@ -91,7 +91,7 @@ def test_noise_of_faces_is_standard():
     ],
 )
 def test_bad_arguments_of_faces(arguments, error, named):
-    with pytest.raises(error, match=f"`{named}"):
+    with pytest.raises(error, match=f"`{named}` must"):
         images.toy_faces(**{"seed": 0, **arguments})
 
 
@@ -246,6 +246,7 @@ def test_packaged_digits_are_framed_before_they_are_averaged():
         ({"name": "mnist", "n_images": 1, "source": "web"}, "source"),
         ({"name": "gmm", "n_images": 1, "source": "packaged"}, "source"),
         ({"name": "toyfaces", "n_images": 0}, "n_images"),
+        ({"name": "toyfaces", "n_images": 1, "seed": -1}, "`seed` must be at least 0"),
         ({"name": "toyfaces", "n_images": 1, "n_test": 0}, "n_test"),
     ],
 )

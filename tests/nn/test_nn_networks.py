@@ -63,6 +63,7 @@ def test_unet_has_the_planned_size_and_price(c, count, planned, gflop):
     assert cost.n_flops(net, 32) == unet_flops(c, 32)
     assert f"{unet_flops(c, 32) / 1e9:.{len(gflop) - 2}f}" == gflop
     assert cost.n_flops(preconditioning.Preconditioned(net, S), 16) == unet_flops(c, 16)
+    assert net.conv_in.weight.device.type == "cpu"
 
 
 def test_mlp_has_the_planned_size_and_price():
@@ -133,6 +134,12 @@ def test_combination_stays_float32_under_autocast():
     assert (out - exact).abs().max() < 1e-4
     assert (out - x).abs().max() < sigma * 5
     assert (half.float() - exact).abs().max() > 1e-3
+
+
+def test_images_of_half_precision_are_combined_in_float32():
+    net, x = loud(), noisy(2, 8).bfloat16()
+    out = net(x, torch.full((2,), 0.3, dtype=torch.bfloat16))
+    torch.testing.assert_close(out, net(x.float(), torch.full((2,), 0.3).bfloat16().float()))
 
 
 @pytest.mark.parametrize("kind", preconditioning.KINDS)
@@ -260,15 +267,24 @@ def test_denoise_runs_in_pieces():
     torch.testing.assert_close(out[4990:], net.denoise(x[4990:], sigma[4990:]))
 
 
-def test_denoise_ignores_autocast_and_restores_precision():
-    net, x = loud(), noisy(3, 8).flatten(1)
+def precision():
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+
+def test_denoise_ignores_autocast_and_reduced_precision():
+    net, x, inside = loud(), noisy(3, 8).flatten(1), []
+    net.network.register_forward_hook(lambda *_: inside.append(precision()))
+    before = precision()
     torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = True
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = net.denoise(x, 1.0)
-        assert torch.get_float32_matmul_precision() == "medium"
+        assert inside == [("highest", False)]
+        assert precision() == ("medium", True)
     finally:
-        torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
     assert torch.equal(out, net.denoise(x, 1.0))
 
 

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ import torch
 from lindiff.nn import _run, checkpoints
 from lindiff.nn.checkpoints import (
     CorruptFile,
+    FolderLock,
     checkpoint_path,
     load_checkpoint,
     load_state,
@@ -30,14 +32,14 @@ CONFIG = TrainConfig(
     "mlp-16",
     "toyfaces",
     32,
-    1280,
+    640,
     size=8,
     batch=16,
     warmup=200,
     first_checkpoint=64,
     checkpoints_per_decade=4,
 )
-UNET = replace(CONFIG, arch="unet-8", images_seen=640)
+UNET = replace(CONFIG, arch="unet-8", images_seen=480)
 SCRIPT = """
 import sys
 from lindiff.nn import _run
@@ -47,7 +49,7 @@ _run.SECONDS_BETWEEN_STATES = 0.02
 config = TrainConfig(**{settings!r})
 split = image_split(config.data, config.n_images, size=config.size)
 print("ready", flush=True)
-train(config, split, folder=sys.argv[1], keep_checkpoints=True)
+train(config, split, folder=sys.argv[1], device=sys.argv[2], keep_checkpoints=True)
 """
 
 
@@ -90,18 +92,30 @@ def assert_same_state(folder, tensors):
 # Interruptions.
 
 
-def run_and_kill(config, folder, delay):
-    """Start a training in a process of its own and kill it; return whether it had ended."""
+def run_and_kill(config, folder, delay, device="cpu", after=None):
+    """Start a training in a process of its own and kill it; return whether it had ended.
+
+    The delay counts from the start of the training, or from when the file `after` exists.
+    """
     settings = {field: getattr(config, field) for field in config.__dataclass_fields__}
-    command = [sys.executable, "-c", SCRIPT.replace("{settings!r}", repr(settings)), str(folder)]
+    command = [
+        sys.executable,
+        "-c",
+        SCRIPT.replace("{settings!r}", repr(settings)),
+        str(folder),
+        device,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
+        while after is not None and not after.exists() and process.poll() is None:
+            time.sleep(0.01)
         time.sleep(delay)
         ended = process.poll() is not None
         process.send_signal(signal.SIGKILL)
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize(("config", "seed"), [(CONFIG, 0), (CONFIG, 1), (UNET, 2)])
 def test_killed_at_random_moments(config, seed, tmp_path):
@@ -129,19 +143,19 @@ class Interrupted(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("function", ["fsync", "replace", "unlink"])
+@pytest.mark.parametrize("function", ["fsync", "replace"])
 @pytest.mark.parametrize("before", [True, False])
 def test_interrupted_at_every_write(function, before, straight, tmp_path, monkeypatch):
-    """Stop before or after the k-th call of a system function, for every k, and go on."""
+    """Stop before or after every seventh call of a system function, and go on."""
     tensors, result, calls = straight
     real, count = getattr(os, function), [0]
 
     def stopping(*arguments, **keywords):
         count[0] += 1
-        if before and count[0] % 3 == 0:
+        if before and count[0] % 7 == 0:
             raise Interrupted
         value = real(*arguments, **keywords)
-        if not before and count[0] % 3 == 0:
+        if not before and count[0] % 7 == 0:
             raise Interrupted
         return value
 
@@ -159,7 +173,7 @@ def test_interrupted_at_every_write(function, before, straight, tmp_path, monkey
         except Interrupted:
             interruptions += 1
             assert interruptions < 200
-    assert interruptions > 0 or function == "unlink"
+    assert interruptions > 4
     assert torch.equal(weights(again.net), weights(result.net))
     assert np.array_equal(again.losses, result.losses)
     assert_same_state(tmp_path, tensors)
@@ -175,7 +189,7 @@ def test_states_between_checkpoints_change_nothing(straight, tmp_path, monkeypat
         _run, "save_state", lambda *a: (saved.append(a[2]["images_seen"]), save(*a))
     )
     result, calls = recorded(CONFIG, tmp_path)
-    assert saved == list(range(16, 1281, 16))
+    assert saved == list(range(16, 641, 16))
     assert torch.equal(weights(result.net), weights(straight[1].net))
     assert [n for n, _ in calls] == [n for n, _ in straight[2]]
 
@@ -299,6 +313,26 @@ def test_finished_network_of_another_device_is_read(straight, tmp_path):
     assert torch.equal(weights(result.net), weights(straight[1].net))
 
 
+# One process per folder.
+
+
+@pytest.mark.skipif(checkpoints.fcntl is None, reason="there are no file locks")
+def test_folder_of_another_process(straight, tmp_path, capsys):
+    lock = FolderLock(tmp_path)
+    with pytest.raises(TimeoutError, match="another process trains in"):
+        train(CONFIG, split_of(CONFIG), folder=tmp_path, deadline=time.monotonic() + 0.2)
+    assert "waiting for another process" in capsys.readouterr().err
+    threading.Timer(0.3, lock.release).start()
+    result = train(CONFIG, split_of(CONFIG), folder=tmp_path)
+    assert torch.equal(weights(result.net), weights(straight[1].net))
+    FolderLock(tmp_path, deadline=time.monotonic()).release()
+
+
+def test_same_folder_twice(tmp_path):
+    with pytest.raises(ValueError, match="two of them have the same one"):
+        train_many([CONFIG, CONFIG], split_of, folder=tmp_path)
+
+
 # Files.
 
 
@@ -321,7 +355,7 @@ def test_foreign_file(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.ones(2)}, tmp_path / "x.safetensors")
-    with pytest.raises(CorruptFile, match="no file of lindiff.nn"):
+    with pytest.raises(CorruptFile, match="cut off or no file"):
         read_tensors(tmp_path / "x.safetensors")
 
 
@@ -342,8 +376,8 @@ def test_full_disk(stopped, straight, monkeypatch):
 
 
 def test_really_full_disk(tmp_path, straight):
-    """The same on a file system of 200 kB, where one may be mounted."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "lindiff", str(tmp_path)]
+    """The same on a file system of 1 MB, where one may be mounted."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "lindiff", str(tmp_path)]
     try:
         if subprocess.run(mount, capture_output=True).returncode:
             pytest.skip("mounting is not allowed here")
