@@ -54,9 +54,9 @@ class Subject:
         return Subject(getattr(self, name), self.train, self.test, {**stamp, "arch": name})
 
 
-def network(context, config, *, n_test, beside=()):
+def network(context, config, plan, *, beside=()):
     """Return the finished network of a training as a subject."""
-    return subject_of(config, nets.trained(context, config, n_test=n_test, beside=beside))
+    return subject_of(config, nets.trained(context, config, plan, beside=beside))
 
 
 def subject_of(config, found):

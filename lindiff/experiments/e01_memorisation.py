@@ -3,9 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
-from lindiff.experiments import _measures, nets
 from lindiff.experiments._net_criteria import (
     NotJudgeable,
     check_spread,
@@ -16,10 +14,8 @@ from lindiff.experiments._net_criteria import (
     verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
-from lindiff.experiments._subjects import network, stamp_of
 from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
-from lindiff.nn import diagnostics as dg
 
 TITLE = "From copies to new images: networks on N training images"
 NEEDS_GPU = True
@@ -69,7 +65,11 @@ def _order(plan):
 
 def one_net(context, plan, config, beside):
     """Return copies, novelty and error of one network; keep some of its samples."""
-    subject = network(context, config, n_test=plan.n_test, beside=beside)
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import network
+    from lindiff.nn import diagnostics as dg
+
+    subject = network(context, config, plan, beside=beside)
     samples = nets.samples_of(context, config, plan)
     rows = _measures.sample_rows(subject, samples)
     for split in ("test", "train"):
@@ -81,14 +81,20 @@ def one_net(context, plan, config, beside):
 
 
 def _bytes(images, config):
+    import torch
+
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return pixels.reshape(-1, config.size, config.size).cpu().numpy()
 
 
 def one_pair(context, plan, first, second):
     """Return how well two networks agree on the image they draw from the same noise."""
-    subject = network(context, first, n_test=plan.n_test, beside=(second,))
-    network(context, second, n_test=plan.n_test)
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import network, stamp_of
+    from lindiff.nn import diagnostics as dg
+
+    subject = network(context, first, plan, beside=(second,))
+    network(context, second, plan)
     samples = [nets.samples_of(context, config, plan) for config in (first, second)]
     centre = subject.test.mean(0)
     found = dg.agreement(*samples, centre)
@@ -99,7 +105,7 @@ def one_pair(context, plan, first, second):
         replace(subject.row("twin_shuffled", found.shuffled, n_eval=n), **stamp),
     ]
     if second.seed_weights != first.seed_weights:
-        rows += _measures.sample_rows(network(context, second, n_test=plan.n_test), samples[1])
+        rows += _measures.sample_rows(network(context, second, plan), samples[1])
     return rows, {
         "twin_cosines": _measures.cosines(*samples, centre).float().cpu().numpy(),
         "nn_cosines": _measures.nearest_cosines(subject, samples[0]).float().cpu().numpy(),

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lindiff.experiments import _measures, nets
 from lindiff.experiments._net_criteria import NotJudgeable, between, net, sizes_in, verdicts
 from lindiff.experiments._net_plans import PLANS, Plan
-from lindiff.experiments._subjects import network
 from lindiff.experiments.units import Unit
 
 TITLE = "Linearity of networks against the number of training images"
@@ -39,13 +37,19 @@ def units(settings):
 
 def one_net(context, plan, config):
     """Return the linearity of one network."""
-    subject = network(context, config, n_test=plan.n_test)
+    from lindiff.experiments import _measures
+    from lindiff.experiments._subjects import network
+
+    subject = network(context, config, plan)
     return _measures.linearity_rows(subject, plan.levels, plan.n_pairs)
 
 
 def one_size(context, plan, config):
     """Return the linearity of a network and of both closed forms on its images."""
-    subject = network(context, config, n_test=plan.n_test)
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import network
+
+    subject = network(context, config, plan)
     rows = _measures.linearity_rows(subject, plan.levels, plan.n_pairs)
     for name in ("gaussian", "memoriser"):
         rows += _measures.linearity_rows(subject.closed(name), plan.levels, plan.n_pairs)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lindiff.experiments import _measures, nets
 from lindiff.experiments._net_criteria import (
     GENERALISING,
     NotJudgeable,
@@ -16,7 +15,6 @@ from lindiff.experiments._net_criteria import (
     verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
-from lindiff.experiments._subjects import Subject, network
 from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
 
@@ -52,6 +50,9 @@ def units(settings):
 
 def predict(context, plan, sizes):
     """Return the held-out errors of both closed forms and where they cross."""
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import Subject
+
     rows = []
     for n in sizes:
         split = nets.split_of(plan.config(n), n_test=plan.n_test, device=context.device)
@@ -87,7 +88,10 @@ def _crossover(rows, bare, n):
 
 def one_size(context, plan, config):
     """Return errors and distances of a network on held-out and on training images."""
-    subject = network(context, config, n_test=plan.n_test)
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import network
+
+    subject = network(context, config, plan)
     rows = _measures.sample_rows(subject, nets.samples_of(context, config, plan))
     for split in ("test", "train"):
         rows += _measures.distance_rows(subject, plan.levels, plan.n_test, split=split)

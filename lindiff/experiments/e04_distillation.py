@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import torch
-
-from lindiff.experiments import _measures, nets
 from lindiff.experiments._net_criteria import (
     GENERALISING,
     NotJudgeable,
@@ -14,16 +11,13 @@ from lindiff.experiments._net_criteria import (
     verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
-from lindiff.experiments._subjects import Subject, network
 from lindiff.experiments.units import Unit
-from lindiff.nn import diagnostics as dg
-from lindiff.nn.closed_forms import GaussianDenoiser, MixtureDenoiser
-from lindiff.nn.images import draw_mixture, mixture_images
 
 TITLE = "Linear distillation of networks"
 NEEDS_GPU = True
 LEVELS = (0.2, 0.5, 1.0, 2.0)
 POOL, POOL_SEED = 24_000, 2
+MIXTURE = 20_000
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,10 @@ def units(settings):
 
 def one_net(context, plan, config, levels):
     """Distil a network on held-out and on training images."""
-    subject = network(context, config, n_test=plan.n_test)
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import network
+
+    subject = network(context, config, plan)
     samples = nets.samples_of(context, config, plan)
     law = _population(context, plan)
     rows = _measures.sample_rows(subject, samples)
@@ -61,6 +58,9 @@ def one_net(context, plan, config, levels):
 
 def memoriser(context, plan, config, levels):
     """Distil the memorising denoiser of a training set in the same way."""
+    from lindiff.experiments import nets
+    from lindiff.experiments._subjects import Subject
+
     split = nets.split_of(config, n_test=plan.n_test, device=context.device)
     stamp = {"dataset": plan.data, "N": config.n_images, "subset": config.subset}
     closed = Subject(None, split.train.flat(), split.test.flat(), stamp).closed("memoriser")
@@ -70,6 +70,8 @@ def memoriser(context, plan, config, levels):
 
 def _with_pool(context, plan, subject):
     """The subject with enough different held-out images: noise alone is no replacement."""
+    from lindiff.experiments import nets
+
     n = min(plan.n_distil, POOL)
     pool = nets.fresh_images(plan.data, plan.size, n, seed=POOL_SEED).to(context.device)
     return replace(subject, test=pool)
@@ -77,12 +79,19 @@ def _with_pool(context, plan, subject):
 
 def mixture(context, plan, levels):
     """Distil the optimal denoiser of a mixture, whose mean and covariance are exact."""
+    plan = replace(plan, n_distil=min(plan.n_distil, MIXTURE))
     subject, law = exact_mixture(plan.size, plan.n_distil, context.device)
     return _distil(plan, subject, law, levels, splits=("test",))
 
 
 def exact_mixture(size, n, device):
     """Return a mixture's optimal denoiser with `n` images as a subject, and its Gaussian."""
+    import torch
+
+    from lindiff.experiments._subjects import Subject
+    from lindiff.nn.closed_forms import MixtureDenoiser
+    from lindiff.nn.images import draw_mixture, mixture_images
+
     model = mixture_images(size, seed=0)
     images = torch.from_numpy(draw_mixture(model, n, seed=0)).float().to(device)
     best = MixtureDenoiser.from_numpy(model).to(device)
@@ -91,6 +100,10 @@ def exact_mixture(size, n, device):
 
 
 def _moments(model):
+    import torch
+
+    from lindiff.nn.closed_forms import GaussianDenoiser
+
     parts = (model.weights, model.means, model.covs)
     weights, means, covs = (torch.tensor(part) for part in parts)
     mean = weights @ means
@@ -102,11 +115,15 @@ def _moments(model):
 
 
 def _population(context, plan):
+    from lindiff.experiments import nets
+
     return nets.population(plan.data, plan.size, plan.n_population).to(context.device)
 
 
 def _distil(plan, subject, law, levels, *, splits=("test", "train")):
     """Rows of the distillation against `law`, and on the training images against their own."""
+    from lindiff.nn import diagnostics as dg
+
     rows = []
     for split in splits:
         pool = subject.test if split == "test" else subject.train

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lindiff.experiments import _measures, nets
 from lindiff.experiments._net_criteria import (
     NotJudgeable,
     between,
@@ -13,7 +12,6 @@ from lindiff.experiments._net_criteria import (
     verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
-from lindiff.experiments._subjects import network
 from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
 
@@ -61,7 +59,10 @@ def units(settings):
 
 def one_net(context, plan, config):
     """Return copies and distances of one network."""
-    subject = network(context, config, n_test=plan.n_test)
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import network
+
+    subject = network(context, config, plan)
     samples = nets.samples_of(context, config, plan)
     rows = _measures.sample_rows(subject, samples)
     rows += _measures.distance_rows(subject, plan.levels, plan.n_test, closed=("gaussian",))

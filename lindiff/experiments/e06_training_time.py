@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lindiff.experiments import _measures, nets
 from lindiff.experiments._net_criteria import (
     NotJudgeable,
     check_spread,
@@ -13,9 +12,7 @@ from lindiff.experiments._net_criteria import (
     verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
-from lindiff.experiments._subjects import subject_of
 from lindiff.experiments.units import Unit
-from lindiff.nn import diagnostics as dg
 
 TITLE = "Training time: distance from the Gaussian denoiser, and the onset of copying"
 NEEDS_GPU = True
@@ -72,9 +69,12 @@ def units(settings):
 
 def course(context, plan, twins, n_samples, group, label=""):
     """Return what becomes of a network and of its twin in the course of training."""
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import subject_of
+
     rows, first = [], twins[0]
-    nets.trained(context, twins[1], n_test=plan.n_test, beside=group)
-    on_the_way = nets.at_checkpoints(context, first, n_test=plan.n_test, beside=group)
+    nets.trained(context, twins[1], plan, beside=group)
+    on_the_way = nets.at_checkpoints(context, first, plan, beside=group)
     for step, found in enumerate(on_the_way):
         subject = subject_of(first, found)
         subject.stamp.update(step=step, arch=subject.stamp["arch"] + label)
@@ -87,9 +87,12 @@ def course(context, plan, twins, n_samples, group, label=""):
 
 def reference(context, plan, twins, n_samples):
     """Return the agreement of twins trained on many images in the course of training."""
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import subject_of
+
     rows = []
-    nets.trained(context, twins[1], n_test=plan.n_test)
-    for step, found in enumerate(nets.at_checkpoints(context, twins[0], n_test=plan.n_test)):
+    nets.trained(context, twins[1], plan)
+    for step, found in enumerate(nets.at_checkpoints(context, twins[0], plan)):
         subject = subject_of(twins[0], found)
         subject.stamp.update(step=step)
         rows += _measures.error_rows(subject, [SIGMA], plan.n_test)
@@ -98,6 +101,9 @@ def reference(context, plan, twins, n_samples):
 
 
 def _twin_rows(context, plan, subject, twins, n_samples):
+    from lindiff.experiments import _measures, nets
+    from lindiff.nn import diagnostics as dg
+
     samples = [
         nets.samples_of(context, c, plan, count=subject.stamp["images_seen"], n_samples=n_samples)
         for c in twins

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from lindiff.experiments import _measures, nets
 from lindiff.experiments._net_criteria import (
     GENERALISING,
     NotJudgeable,
@@ -16,10 +14,8 @@ from lindiff.experiments._net_criteria import (
     verdicts,
 )
 from lindiff.experiments._net_plans import PLANS, Plan
-from lindiff.experiments._subjects import Subject, network
 from lindiff.experiments.e04_distillation import exact_mixture
 from lindiff.experiments.units import Unit
-from lindiff.nn.sampling import heun_samples, noise_bank
 
 TITLE = "Networks along the eigenvectors of the covariance"
 NEEDS_GPU = True
@@ -50,7 +46,10 @@ def units(settings):
 
 def one_net(context, plan, config, levels):
     """Return the bands of a network, and where its samples' modes emerge."""
-    subject = network(context, config, n_test=plan.n_test)
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import network
+
+    subject = network(context, config, plan)
     law = nets.population(plan.data, plan.size, plan.n_population).to(context.device)
     rows, arrays = _measures.direction_rows(subject, law, levels)
     rows += _measures.sample_rows(subject, nets.samples_of(context, config, plan))
@@ -59,6 +58,9 @@ def one_net(context, plan, config, levels):
 
 def memoriser(context, plan, config, levels):
     """Return the bands of the memorising denoiser."""
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import Subject
+
     split = nets.split_of(config, n_test=plan.n_test, device=context.device)
     law = nets.population(plan.data, plan.size, plan.n_population).to(context.device)
     stamp = {"dataset": plan.data, "N": config.n_images, "subset": config.subset}
@@ -68,6 +70,8 @@ def memoriser(context, plan, config, levels):
 
 def mixture(context, plan, levels):
     """Return the bands of a mixture's optimal denoiser: gains are exact, delta in [0, 1]."""
+    from lindiff.experiments import _measures
+
     subject, law = exact_mixture(plan.size, plan.n_test, context.device)
     return _measures.direction_rows(subject, law, levels)
 
@@ -81,6 +85,8 @@ class _Recorder:
 
     def denoise(self, x, sigma):
         """Return the denoised points."""
+        import torch
+
         out = self.denoiser.denoise(x, sigma)
         level = float(torch.as_tensor(sigma).reshape(-1)[0])
         self.powers[level] = ((out - self.mean) @ self.vectors).double().square().mean(0).cpu()
@@ -89,6 +95,10 @@ class _Recorder:
 
 def _emergence(subject, law, plan, device):
     """Level at which each leading mode of the denoised image has half of its final power."""
+    import torch
+
+    from lindiff.nn.sampling import heun_samples, noise_bank
+
     recorder = _Recorder(subject.denoiser, law, MODES)
     noise = noise_bank(plan.n_samples, plan.size**2, seed=0, device=device)
     heun_samples(recorder, noise, n_steps=plan.n_steps)

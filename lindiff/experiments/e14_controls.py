@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from lindiff.experiments import _measures, nets
 from lindiff.experiments._net_criteria import NotJudgeable, verdicts
 from lindiff.experiments._net_plans import PLANS, Plan
-from lindiff.experiments._subjects import network
 from lindiff.experiments.units import Unit
 
 TITLE = "Controls: shuffled pixels, Gaussian data, another architecture"
@@ -65,13 +63,19 @@ def units(settings):
 
 def one_net(context, plan, config):
     """Return the errors of a network and its distance from the Gaussian denoiser."""
-    subject = network(context, config, n_test=plan.n_test)
+    from lindiff.experiments import _measures
+    from lindiff.experiments._subjects import network
+
+    subject = network(context, config, plan)
     return _measures.distance_rows(subject, LEVELS, plan.n_test, closed=("gaussian",))
 
 
 def on_gaussian(context, plan, config):
     """Return linearity and bands of a network on data whose optimal denoiser is affine."""
-    subject = network(context, config, n_test=plan.n_test)
+    from lindiff.experiments import _measures, nets
+    from lindiff.experiments._subjects import network
+
+    subject = network(context, config, plan)
     base = config.data.partition("+")[0]
     law = nets.population(base, config.size, nets.GAUSSIAN_IMAGES).to(context.device)
     rows, arrays = _measures.direction_rows(subject, law, LEVELS)

@@ -165,7 +165,7 @@ def is_trained(context, config):
     return checkpoints.checkpoint_path(folder_of(context, config), counts(config)[-1]).exists()
 
 
-def trained(context, config, *, n_test, beside=()):
+def trained(context, config, plan, *, beside=()):
     """Return a network, trained now if the store does not hold it.
 
     Parameters
@@ -173,8 +173,8 @@ def trained(context, config, *, n_test, beside=()):
     context : lindiff.experiments.units.Context
         Store, device and deadline.
     config : TrainConfig
-    n_test : int
-        Held-out images of the split that is returned.
+    plan : lindiff.experiments._net_plans.Plan
+        Number of held-out images of the split that is returned, and what is compiled.
     beside : sequence of TrainConfig
         Networks that will be wanted too: on a GPU they are trained at the same time.
 
@@ -188,17 +188,17 @@ def trained(context, config, *, n_test, beside=()):
         If the deadline came first; the state of the training is saved.
     """
     if not is_trained(context, config):
-        _train(context, config, beside)
+        _train(context, config, plan, beside)
     path = checkpoints.checkpoint_path(folder_of(context, config), counts(config)[-1])
-    return _found(context, config, path, n_test)
+    return _found(context, config, path, plan.n_test)
 
 
-def at_checkpoints(context, config, *, n_test, beside=()):
+def at_checkpoints(context, config, plan, *, beside=()):
     """Yield the network at each checkpoint of its training, as `trained` returns it."""
-    trained(context, config, n_test=n_test, beside=beside)
+    trained(context, config, plan, beside=beside)
     for count in counts(config):
         path = checkpoints.checkpoint_path(folder_of(context, config), count)
-        yield _found(context, config, path, n_test)
+        yield _found(context, config, path, plan.n_test)
 
 
 def _found(context, config, path, n_test):
@@ -207,7 +207,7 @@ def _found(context, config, path, n_test):
     return Found(net, split, images_seen)
 
 
-def _train(context, config, beside):
+def _train(context, config, plan, beside):
     wanted = [config]
     if context.device == "cuda":
         wanted += [c for c in beside if c != config and not is_trained(context, c)]
@@ -217,12 +217,12 @@ def _train(context, config, beside):
             stack.enter_context(_locked(folder))
         wanted = [each for each in wanted if not is_trained(context, each)]
         if wanted:
-            _train_all(context, wanted)
+            _train_all(context, plan, wanted)
     if not is_trained(context, config):
         raise OutOfTime(f"the training of {config.arch} on {config.n_images} images goes on later")
 
 
-def _train_all(context, configs):
+def _train_all(context, plan, configs):
     def split(config):
         return split_of(config, n_test=1, device=context.device)
 
@@ -231,6 +231,7 @@ def _train_all(context, configs):
         split,
         folder=lambda config: folder_of(context, config),
         device=context.device,
+        compile=context.device == "cuda" and all(map(plan.compiles, configs)),
         deadline=context.deadline,
         keep_checkpoints=True,
     )

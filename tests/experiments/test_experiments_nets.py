@@ -137,15 +137,15 @@ def test_run_goes_on_after_a_kill(tmp_path):
 
 def test_network_is_trained_once(context, trainings):
     config = PLAN.config(16)
-    first = nets.trained(context, config, n_test=8)
-    again = nets.trained(context, config, n_test=8)
+    first = nets.trained(context, config, PLAN)
+    again = nets.trained(context, config, PLAN)
     assert trainings == [config]
     assert first.images_seen == again.images_seen == 256
     x = torch.randn(4, 64)
     assert torch.equal(first.net.denoise(x, 0.5), again.net.denoise(x, 0.5))
     other = replace(config, seed_weights=1)
     assert not torch.equal(
-        first.net.denoise(x, 0.5), nets.trained(context, other, n_test=8).net.denoise(x, 0.5)
+        first.net.denoise(x, 0.5), nets.trained(context, other, PLAN).net.denoise(x, 0.5)
     )
     assert trainings == [config, other]
 
@@ -153,16 +153,16 @@ def test_network_is_trained_once(context, trainings):
 def test_deadline_ends_a_training_and_the_next_call_goes_on(context):
     config = PLAN.config(16)
     with pytest.raises(OutOfTime, match="16 images"):
-        nets.trained(replace(context, ends_at=time.time() - 1), config, n_test=8)
+        nets.trained(replace(context, ends_at=time.time() - 1), config, PLAN)
     assert not nets.is_trained(context, config)
-    assert nets.trained(context, config, n_test=8).images_seen == 256
+    assert nets.trained(context, config, PLAN).images_seen == 256
 
 
 def test_checkpoints_lead_to_the_network(context):
     config = replace(PLAN.config(16), first_checkpoint=64, checkpoints_per_decade=2)
-    found = list(nets.at_checkpoints(context, config, n_test=8))
+    found = list(nets.at_checkpoints(context, config, PLAN))
     assert [each.images_seen for each in found] == nets.counts(config) == [64, 256]
-    last = nets.trained(context, config, n_test=8)
+    last = nets.trained(context, config, PLAN)
     x = torch.randn(4, 64)
     outputs = [each.net.denoise(x, 0.5) for each in (*found, last)]
     assert torch.equal(outputs[1], outputs[2])
@@ -171,7 +171,7 @@ def test_checkpoints_lead_to_the_network(context):
 
 def test_samples_are_drawn_once(context, monkeypatch):
     config = PLAN.config(16)
-    nets.trained(context, config, n_test=8)
+    nets.trained(context, config, PLAN)
     drawn = nets.samples_of(context, config, PLAN, n_samples=5)
     monkeypatch.setattr(nets, "heun_samples", None)
     assert torch.equal(nets.samples_of(context, config, PLAN, n_samples=5), drawn)
@@ -181,7 +181,7 @@ def test_samples_are_drawn_once(context, monkeypatch):
 
 def test_damaged_samples_are_drawn_again(context):
     config = PLAN.config(16)
-    nets.trained(context, config, n_test=8)
+    nets.trained(context, config, PLAN)
     drawn = nets.samples_of(context, config, PLAN, n_samples=5)
     [path] = nets.folder_of(context, config).glob("samples-*.npz")
     path.write_bytes(path.read_bytes()[:100])
@@ -316,7 +316,7 @@ def test_exact_mixture_has_the_moments_of_its_images():
 def test_ablation_has_no_skip_path(context):
     unit = e02_linearity.units(e02_linearity.PRESETS["smoke"])[-1]
     config = replace(unit.arguments[1], images_seen=64)
-    of = network(context, config, n_test=8)
+    of = network(context, config, PLAN)
     assert of.denoiser.kind == "clean"
     assert of.stamp["arch"].endswith("+clean")
 
@@ -343,7 +343,7 @@ def test_second_worker_waits_for_the_first(context):
 
 def test_checkpoint_of_another_training_is_not_taken(context):
     config = PLAN.config(16)
-    nets.trained(context, config, n_test=8)
+    nets.trained(context, config, PLAN)
     path = checkpoints.checkpoint_path(nets.folder_of(context, config), nets.counts(config)[-1])
     assert checkpoints.load_checkpoint(path)[1] == config
     assert nets.folder_of(context, replace(config, subset=2)) != path.parent
