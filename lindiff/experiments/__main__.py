@@ -56,6 +56,12 @@ def main(arguments=None):
     except (ValueError, runner.NoDevice) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}; finished units are kept", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; finished units are kept", file=sys.stderr)
+        return 130
     print("\n".join(lines))
     return 0
 

@@ -21,6 +21,19 @@ def low_rank_mixture(dimension, n_components, rank, seed):
     return GaussianMixtureDenoiser(means, covs, np.full(n_components, 1 / n_components))
 
 
+def named_mixture(name, dimension, n_components, rank, seed):
+    """Return the mixture "vectors" of `low_rank_mixture`, or "gmm" of smooth pictures.
+
+    The second is `lindiff.nn.images.mixture_images`; `dimension` is the square of its side.
+    """
+    if name == "vectors":
+        return low_rank_mixture(dimension, n_components, rank, seed)
+    from lindiff.nn._mixture_images import mixture_images
+
+    side = round(np.sqrt(dimension))
+    return mixture_images(side, n_components=n_components, rank=rank, seed=seed)
+
+
 def starting_noise(n_samples, dimension, seed):
     """Return the unit noise that all solvers start from."""
     return np.random.default_rng([seed, 1]).standard_normal((n_samples, dimension))

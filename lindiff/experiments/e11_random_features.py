@@ -4,6 +4,7 @@ Bonnaire et al. 2025, D-6 to D-8; George, Veiga and Macris 2025, G-2, G-3.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Settings:
 
 PRESETS = {
     "smoke": Settings(dimension=20, ratios=(0.2, 0.5, 1.0, 2.0, 4.0), n_test=2000),
-    "cpu": Settings(dimension=60, n_draws=3, n_spectra=3),
+    "cpu": Settings(dimension=60, n_draws=2, n_spectra=3),
     "t4": Settings(dimension=60, n_draws=10, n_spectra=5),
     "h200": Settings(dimension=100, n_draws=10, n_spectra=5),
 }
@@ -117,54 +118,49 @@ def _mean(table, metric, **conditions):
     return found.mean()
 
 
-def criteria(table, settings):
-    """Criteria E11.a to E11.d of the plan; values are means over the draws."""
+def _peak(table):
+    ratios, values, _ = _curve(table, "test_loss", 1)
+    where = ratios[np.argmax(values)]
+    return where, 0.8 <= where <= 1.25
 
-    def peak():
-        ratios, values, _ = _curve(table, "test_loss", 1)
-        where = ratios[np.argmax(values)]
-        return where, 0.8 <= where <= 1.25
 
-    def steps(metric, sign):
-        def found():
-            ratios, values, _ = _curve(table, metric, max(settings.n_noises))
-            least = (sign * np.diff(values[ratios >= 1])).min()
-            return least, least > 0
+def _least_step(table, metric, sign, n_noises):
+    ratios, values, _ = _curve(table, metric, n_noises)
+    least = (sign * np.diff(values[ratios >= 1])).min()
+    return least, least > 0
 
-        return found
 
-    def edges():
-        worst = max(
-            abs(
-                _mean(table, "bulk_edge", split=s) / _mean(table, "bulk_edge_predicted", split=s)
-                - 1
-            )
-            for s in ("low", "high")
-        )
-        return worst, worst <= 0.15
+def _edges(table):
+    found, predicted = "bulk_edge", "bulk_edge_predicted"
+    worst = max(
+        abs(_mean(table, found, split=side) / _mean(table, predicted, split=side) - 1)
+        for side in ("low", "high")
+    )
+    return worst, worst <= 0.15
 
-    def resolvent(form):
-        gaps = []
+
+def _equations(table):
+    gaps = {"psi_n": [], "psi_p": []}
+    for form, found in gaps.items():
         for z in LEVELS:
             said = _mean(table, "resolvent_predicted", split=f"z={z}", arch=form)
-            gaps.append(abs(said / _mean(table, "resolvent", split=f"z={z}") - 1))
-        return max(gaps)
+            found.append(abs(said / _mean(table, "resolvent", split=f"z={z}") - 1))
+    worst = max(gaps["psi_n"])
+    return worst, worst <= 0.01 < max(gaps["psi_p"])
 
-    def equations():
-        worst = resolvent("psi_n")
-        return worst, worst <= 0.01 < resolvent("psi_p")
 
-    rises, falls = steps("test_loss", 1), steps("distance_to_empirical_score", -1)
+def criteria(table, settings):
+    """Criteria E11.a to E11.d of the plan; values are means over the draws."""
+    many = max(settings.n_noises)
+    rises = partial(_least_step, table, "test_loss", 1, many)
+    falls = partial(_least_step, table, "distance_to_empirical_score", -1, many)
+    peak, edges, equations = (partial(test, table) for test in (_peak, _edges, _equations))
+    forms = "<= 0.01, psi_p form above"
     entries = [
         ("E11.a", "interpolation peak of the test loss with one noise: p/n", "0.8 to 1.25", peak),
         ("E11.b1", "test loss with many noises increases for p > n: least step", "> 0", rises),
         ("E11.b2", "distance to the empirical score falls for p > n: least step", "> 0", falls),
         ("E11.c", "edges of the middle bulk: relative deviation", "<= 0.15", edges),
-        (
-            "E11.d",
-            "resolvent, psi_n form: relative deviation",
-            "<= 0.01, psi_p form above",
-            equations,
-        ),
+        ("E11.d", "resolvent, psi_n form: relative deviation", forms, equations),
     ]
     return [judge(*entry, dataset="normal data") for entry in entries]

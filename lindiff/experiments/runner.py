@@ -103,7 +103,8 @@ def resolve_device(device, preset, module):
     ----------
     device : {"auto", "cpu", "cuda"}
         "auto" takes the GPU if there is one. A GPU preset of an experiment that trains
-        networks (its module says ``NEEDS_GPU = True``) runs on a CPU only by "cpu".
+        networks (its module says ``NEEDS_GPU = True``) runs on a CPU only by "cpu". Other
+        experiments always compute on the CPU.
 
     Raises
     ------
@@ -114,9 +115,10 @@ def resolve_device(device, preset, module):
         raise ValueError(f"`device` must be auto, cpu or cuda, got {device!r}")
     if device == "cpu":
         return "cpu"
+    networks = getattr(module, "NEEDS_GPU", False)
     if _has_cuda():
-        return "cuda"
-    needed = preset in _registry.GPU_PRESETS and getattr(module, "NEEDS_GPU", False)
+        return "cuda" if networks else "cpu"
+    needed = networks and preset in _registry.GPU_PRESETS
     if device == "cuda" or needed:
         asks = "--device cuda" if device == "cuda" else f"--preset {preset}"
         raise NoDevice(
@@ -173,13 +175,15 @@ def run(
     """
     planned = plan(exp, preset, out)
     device = resolve_device(device, preset, planned.module)
-    context = Context(planned.exp, preset, device, Path(out).resolve(), ends_at)
+    folder = Path(out) / "results" if folder is None else Path(folder)
+    origin = provenance.commit()  # Before the units: the tree may change while they run.
+    context = Context(planned.exp, preset, device, Path(out).resolve(), ends_at, origin[0][:12])
     before = planned.records()
     missing = [u for u in planned.units if not is_done(before[u.key])]
     calls = [_jobs.Job(u.key, _run_unit, (context, u, planned.fingerprint(u))) for u in missing]
     with joblib.parallel_config(n_jobs=jobs) if jobs else nullcontext():
         _jobs.run(calls, progress=progress and bool(calls))
-    return _collect(planned, device, Path(out) / "results" if folder is None else Path(folder))
+    return _collect(planned, device, folder, origin, fresh=bool(calls))
 
 
 def is_done(record):
@@ -200,7 +204,7 @@ def _run_unit(context, unit, fingerprint):
         defaults = {
             "run_id": unit.key,
             "exp": context.exp,
-            "git": provenance.commit()[0][:12],
+            "git": context.git,
             "wall_s": round(seconds, 3),
             "device": provenance.device_name(context.device),
         }
@@ -213,8 +217,11 @@ def _run_unit(context, unit, fingerprint):
         store.save_failure(unit.key, fingerprint, sentence, time.monotonic() - started)
 
 
-def _collect(planned, device, folder):
-    """Evaluate the criteria on what is finished and write the result files."""
+def _collect(planned, device, folder, origin, fresh):
+    """Evaluate the criteria on what is finished and write the result files.
+
+    Without fresh units a result that is up to date is left as it is.
+    """
     records = planned.records()
     done = {key: record for key, record in records.items() if is_done(record)}
     failures = {k: r["error"] for k, r in records.items() if r is not None and k not in done}
@@ -224,15 +231,24 @@ def _collect(planned, device, folder):
         arrays |= results.as_arrays(key, record["arrays"])
     criteria = list(planned.module.criteria(table, planned.settings))
     seconds = sum(record["seconds"] for record in done.values())
-    found = _provenance(planned, device, seconds, failures, len(done))
-    if done:
+    found = _provenance(planned, device, origin, seconds, failures, len(done))
+    if done and (fresh or not _up_to_date(planned, folder, criteria)):
         result = results.Result(table, criteria, found, arrays)
         results.save(folder, planned.exp, planned.preset, result)
     return Outcome(len(done), len(planned.units), failures, criteria, folder)
 
 
-def _provenance(planned, device, seconds, failures, done):
-    commit, dirty = provenance.commit()
+def _up_to_date(planned, folder, criteria):
+    try:
+        stored = results.load(planned.exp, planned.preset, folder=folder)
+    except (OSError, ValueError, results.ResultMismatch):
+        return False
+    same = [entry.as_dict() for entry in criteria] == [c.as_dict() for c in stored.criteria]
+    return stored.complete and same
+
+
+def _provenance(planned, device, origin, seconds, failures, done):
+    commit, dirty = origin
     configuration, code = planned.hashes
     return {
         "exp": planned.exp,

@@ -129,4 +129,4 @@ class UnitStore:
 
 
 def _compact(row):
-    return {k: v for k, v in vars(row).items() if v not in ("", None)}
+    return {k: v for k, v in vars(row).items() if v not in ("", None) or k == "value"}

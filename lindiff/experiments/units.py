@@ -29,6 +29,8 @@ class Context:
         Working store of all experiments; trained networks are shared below it.
     ends_at : float or None
         Wall-clock second (``time.time()``) at which the budget ends.
+    git : str
+        Commit of the code, for the rows.
     """
 
     exp: str
@@ -36,6 +38,7 @@ class Context:
     device: str = "cpu"
     folder: Path = field(default=Path("_build/experiments"))
     ends_at: float | None = None
+    git: str = ""
 
     @property
     def deadline(self):

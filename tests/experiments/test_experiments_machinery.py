@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lindiff.experiments import _registry, provenance, results, runner
-from lindiff.experiments.__main__ import main
+from lindiff.experiments.__main__ import _result_folder, main, parser
 from lindiff.experiments.rows import Criterion, MissingRow, Row, Table, judge
 from lindiff.experiments.store import UnitStore
 from lindiff.experiments.units import Context, OutOfTime, Unit
@@ -30,9 +30,8 @@ class Settings:
 
 def double(context, settings, number):
     CALLS.append(number)
-    return [Row("double", settings.factor * number, step=number)], {
-        "squares": np.arange(number) ** 2
-    }
+    rows = [Row("double", settings.factor * number, step=number), Row("undefined", np.nan)]
+    return rows, {"squares": np.arange(number) ** 2}
 
 
 def broken(context, settings):
@@ -101,6 +100,41 @@ def test_finished_units_do_not_run_again(fake, tmp_path):
     os.unlink(UnitStore(tmp_path, "e99_fake", "smoke").path("u2"))
     runner.run("e99", "smoke", out=tmp_path)
     assert CALLS == [1, 2, 3, 2]
+
+
+def test_a_result_that_is_up_to_date_stays_as_it_is(fake, tmp_path):
+    path = tmp_path / "results" / "e99_fake-smoke.json"
+    runner.run("e99", "smoke", out=tmp_path)
+    before = path.stat().st_mtime_ns
+    runner.run("e99", "smoke", out=tmp_path)
+    assert path.stat().st_mtime_ns == before
+    fake.criteria = lambda table, settings: criteria(table, settings)[:1]
+    runner.run("e99", "smoke", out=tmp_path)
+    assert len(results.load("e99", "smoke", folder=path.parent).criteria) == 1
+    path.unlink()
+    runner.run("e99", "smoke", out=tmp_path)
+    assert path.is_file() and CALLS == [1, 2, 3]
+
+
+def test_interruption_keeps_what_is_finished(fake, tmp_path, capsys):
+    def interrupted(context):
+        raise KeyboardInterrupt
+
+    command = ["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]
+    fake.units = lambda s: [*units(s), Unit("stop", interrupted)]
+    assert main(command) == 130
+    assert "finished units are kept" in capsys.readouterr().err
+    fake.units = units
+    assert main(command) == 0 and CALLS == [1, 2, 3]
+
+
+def test_full_disk_ends_with_one_sentence(fake, tmp_path, capsys, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lindiff.experiments.store.write_bytes", full)
+    assert main(["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]) == 1
+    assert "No space left on device; finished units are kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"fingerprint": 3}'])
@@ -202,6 +236,7 @@ def test_no_gpu(fake, tmp_path, capsys, monkeypatch):
     assert "--preset h200 needs a GPU" in capsys.readouterr().err
     assert main([*command, "--device", "cpu"]) == 0
     monkeypatch.setattr(runner, "_has_cuda", lambda: True)
+    assert runner.resolve_device("auto", "h200", types.SimpleNamespace()) == "cpu"
     assert runner.resolve_device("auto", "h200", fake) == "cuda"
 
 
@@ -218,6 +253,45 @@ def test_list_and_status(fake, tmp_path, capsys):
     fake.PRESETS["smoke"] = Settings(7.0)
     main(["status", *place])
     assert "; stale; cpu" in capsys.readouterr().out
+
+
+def test_result_of_other_code(fake, tmp_path, monkeypatch):
+    runner.run("e99", "smoke", out=tmp_path)
+    monkeypatch.setattr(provenance, "code_hash", lambda exp: "0" * 16)
+    with pytest.raises(results.ResultMismatch, match="by other code; run `python -m lindiff"):
+        results.load("e99", "smoke", folder=tmp_path / "results")
+    assert len(results.read("e99", "smoke", folder=tmp_path / "results").table) == 6
+
+
+def test_where_results_go(fake, tmp_path, monkeypatch):
+    def folder(*arguments):
+        return _result_folder(parser().parse_args(["run", "e99", *arguments]))
+
+    book = tmp_path / "book" / "results"
+    monkeypatch.setattr(results, "default_folder", lambda: book)
+    assert folder() == book
+    assert folder("--preset", "smoke") == runner.DEFAULT_STORE / "results"
+    assert folder("--out", str(tmp_path)) == tmp_path / "results"
+    assert folder("--preset", "smoke", "--results", str(tmp_path)) == tmp_path
+    monkeypatch.setattr(results, "default_folder", lambda: tmp_path)
+    assert folder() == runner.DEFAULT_STORE / "results"
+
+
+def test_results_are_read_beside_the_chapters_without_a_repository(tmp_path, monkeypatch):
+    assert results.default_folder().parts[-2:] == ("book", "results")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "site-packages" / "lindiff")
+    monkeypatch.chdir(tmp_path)
+    assert results.default_folder() == tmp_path
+    (tmp_path / "results").mkdir()
+    assert results.default_folder() == tmp_path / "results"
+
+
+def test_commit_outside_a_repository(tmp_path, monkeypatch):
+    assert len(provenance.commit()[0]) == 40 and provenance.commit()[1] in (True, False)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    assert provenance.commit() == ("unknown", None)
+    monkeypatch.setenv("LINDIFF_COMMIT", "abc")
+    assert provenance.commit() == ("abc", None)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "json"])
@@ -376,7 +450,7 @@ def test_killed_run_goes_on(reference, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {path.name: path.stat().st_mtime_ns for path in units.glob("*.json")}
-    assert 3 <= len(before) < 20
+    assert 3 <= len(before) < 40
     assert subprocess.run(command, stdout=subprocess.DEVNULL, timeout=120).returncode == 0
     assert all((units / name).stat().st_mtime_ns == when for name, when in before.items())
     same_numbers(steps_result(tmp_path), reference)
