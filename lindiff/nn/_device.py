@@ -39,8 +39,11 @@ def resolve_device(device):
 
 
 @contextlib.contextmanager
-def numerics():
-    """Reproducible convolutions, TF32 where float32 is asked for; as before on leaving."""
+def numerics(device):
+    """On CUDA: reproducible convolutions, TF32 for float32 products; as before on leaving."""
+    if device.type != "cuda":
+        yield
+        return
     precision = torch.get_float32_matmul_precision()
     flags = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=True

@@ -88,10 +88,10 @@ class Diagnosis:
 
 
 def diagnose(denoiser, train, test, *, sigmas=None, n_test=1000, n_pairs=500, seed=0):
-    """Compare a denoiser with the closed forms of its training images.
+    r"""Compare a denoiser with the closed forms of its training images.
 
-    .. math:: D_G(x)=\\mu+\\Sigma(\\Sigma+\\sigma^2)^{-1}(x-\\mu),\\qquad
-              D_M(x)=\\sum_iw_i(x)\\,y_i
+    .. math:: D_G(x)=\mu+\Sigma(\Sigma+\sigma^2)^{-1}(x-\mu),\qquad
+              D_M(x)=\sum_iw_i(x)\,y_i
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ class GraphedStep:
 
     def __init__(self, stepper, stream):
         before = {name: tensor.clone() for name, tensor in stepper.tensors().items()}
+        stepper.optimizer.param_groups[0]["capturable"] = True
         stream.wait_stream(torch.cuda.current_stream(stepper.device))
         with torch.cuda.stream(stream), warnings.catch_warnings():
             # Adam warns of a capturable step that runs outside a capture, as these do.

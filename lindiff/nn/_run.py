@@ -51,7 +51,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Options:
-    """How a training is carried out; nothing here changes its result."""
+    """How a training is carried out; at most the last digits depend on it."""
 
     compile: bool = False
     graph: str = "auto"
@@ -116,7 +116,7 @@ class Run:
         self.stream = torch.cuda.Stream(self.device)
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         if self.options.graph != "off":
-            with numerics():
+            with numerics(self.device):
                 self.step = GraphedStep(self.stepper, self.stream)
 
     @property
@@ -233,7 +233,7 @@ class Run:
         self._check_identity(meta)
         seen = meta["images_seen"]
         self.steps = seen // self.config.batch
-        if self.finished and meta["device"] != self.device.type:
+        if self.finished:
             tensors = _foreign(tensors, self.stepper.tensors())
         self.stepper.load(tensors)
         self.losses, self.seconds = meta["losses"], meta["seconds"]
@@ -271,7 +271,7 @@ class Run:
 
 
 def _foreign(tensors, own):
-    """A finished state of another kind of device: its random streams mean nothing here."""
+    """A finished state, perhaps of another kind of device: its random streams are done with."""
     shared = [n for n in own if n in tensors and not n.startswith("generator/")]
     return {**own, **{name: tensors[name] for name in shared}}
 

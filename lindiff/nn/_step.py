@@ -74,7 +74,6 @@ class Stepper:
             lr=self.rate,
             betas=self.config.betas,
             fused=True,
-            capturable=self.device.type == "cuda",
         )
         self.optimizer.state[self.weights] = {
             "step": torch.zeros((), **zeros),

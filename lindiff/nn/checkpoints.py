@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 import time
 import warnings
 from dataclasses import asdict
@@ -180,13 +181,18 @@ class FolderLock:
         self.stream = None
         if fcntl is None:
             return
-        folder = Path(folder)
+        folder, announced = Path(folder), False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.stream = (folder / "lock").open("a")
         except OSError as error:
+            if folder.is_dir():  # It can be read, which is all that a finished training needs.
+                return
             raise _explained(error, folder / "lock", 0) from error
         while not self._taken():
+            if not announced:
+                print(f"waiting for another process that trains in {folder}", file=sys.stderr)
+                announced = True
             if deadline is not None and time.monotonic() >= deadline:
                 self.release()
                 raise TimeoutError(f"another process trains in {folder}: wait for it or stop it")

@@ -1,6 +1,6 @@
 """Training of denoising networks: resumable bit for bit, on a CPU or as a CUDA graph.
 
-``train`` runs one network, ``train_many`` several at once. Both follow section 3 of Karras et al.
+``train`` runs one network, ``train_many`` several at once. Both follow section 5 of Karras et al.
 2022 with a heavier tail of high noise, a constant learning rate after the warm-up, and averaged
 weights whose half-life is a share of the images seen, so that training time has one meaning.
 """
@@ -203,7 +203,8 @@ def _advance(runs, bar):
                 failed[index] = error
 
     chunks = {index: run.next_chunk() for index, run in runs.items()}
-    with numerics():
+    device = next(iter(runs.values())).device
+    with numerics(device):
         for position in range(max(chunks.values())):
             for index, run in runs.items():
                 if position < chunks[index]:

@@ -118,7 +118,9 @@ def test_command_line_with_one_process(alone, tmp_path, monkeypatch, capsys):
     group = {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     for name, value in group.items():
         monkeypatch.setenv(name, str(value))
-    distributed.main([*command_line(), f"--folder={tmp_path}", "--device=cpu"])
+    distributed.main(
+        [*command_line(), "--betas", "0.9", "0.99", f"--folder={tmp_path}", "--device=cpu"]
+    )
     result, tensors = alone
     assert f"320 images seen, loss {result.losses[-1, 1]:.4g}" in capsys.readouterr().out
     found = load_state(tmp_path)[0]

@@ -156,6 +156,13 @@ def test_callbacks_see_the_state_of_their_checkpoint(graphed, tmp_path):
         assert torch.equal(flat, weights(stopped.net))
 
 
+def test_callbacks_run_in_full_precision(tmp_path):
+    """TF32 is for the steps, not for what is measured between them."""
+    found = []
+    run(tmp_path, on_checkpoint=lambda *_: found.append(torch.get_float32_matmul_precision()))
+    assert set(found) == {torch.get_float32_matmul_precision()} == {"highest"}
+
+
 def test_finished_network_is_read_on_the_cpu(tmp_path):
     result = run(tmp_path)
     read = run(tmp_path, device="cpu")

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ import torch
 from lindiff.nn import _run, checkpoints
 from lindiff.nn.checkpoints import (
     CorruptFile,
+    FolderLock,
     checkpoint_path,
     load_checkpoint,
     load_state,
@@ -113,6 +115,7 @@ def run_and_kill(config, folder, delay, device="cpu", after=None):
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize(("config", "seed"), [(CONFIG, 0), (CONFIG, 1), (UNET, 2)])
 def test_killed_at_random_moments(config, seed, tmp_path):
@@ -308,6 +311,26 @@ def test_finished_network_of_another_device_is_read(straight, tmp_path):
     save_state(tmp_path, tensors, {**meta, "device": "cuda", "precision": "fp16"})
     result = train(CONFIG, split_of(CONFIG), folder=tmp_path)
     assert torch.equal(weights(result.net), weights(straight[1].net))
+
+
+# One process per folder.
+
+
+@pytest.mark.skipif(checkpoints.fcntl is None, reason="there are no file locks")
+def test_folder_of_another_process(straight, tmp_path, capsys):
+    lock = FolderLock(tmp_path)
+    with pytest.raises(TimeoutError, match="another process trains in"):
+        train(CONFIG, split_of(CONFIG), folder=tmp_path, deadline=time.monotonic() + 0.2)
+    assert "waiting for another process" in capsys.readouterr().err
+    threading.Timer(0.3, lock.release).start()
+    result = train(CONFIG, split_of(CONFIG), folder=tmp_path)
+    assert torch.equal(weights(result.net), weights(straight[1].net))
+    FolderLock(tmp_path, deadline=time.monotonic()).release()
+
+
+def test_same_folder_twice(tmp_path):
+    with pytest.raises(ValueError, match="two of them have the same one"):
+        train_many([CONFIG, CONFIG], split_of, folder=tmp_path)
 
 
 # Files.

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lindiff.nn import _run
 from lindiff.nn._device import numerics, resolve_device, resolve_precision
@@ -148,6 +149,57 @@ def test_channels_last_views_hold_the_same_weights():
     torch.testing.assert_close(weights(stepper.net), weights(first.net), rtol=1e-3, atol=1e-5)
 
 
+class HostReads(TorchDispatchMode):
+    """Count the numbers that are brought to the host, which a CUDA graph cannot do."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.count += function in (
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.nonzero.default,
+            torch.ops.aten.equal.default,
+        )
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("arch", ["unet-4", "mlp-16", "affine"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_step_reads_nothing_back(arch, precision):
+    stepper = stepper_of(config_of(arch=arch), precision=precision)
+    stepper.step()
+    with HostReads() as reads:
+        stepper.step()
+    assert reads.count == 0
+    with HostReads() as reads:
+        float(stepper.loss_sum)
+    assert reads.count == 1
+
+
+def test_overflow_in_fp16_skips_the_step():
+    stepper = stepper_of(config_of(), precision="fp16")
+    for _ in range(3):
+        stepper.step()
+    state = {name: tensor.clone() for name, tensor in stepper.tensors().items()}
+    stepper.load({**state, "scaler": torch.tensor([1e38, 0.0])})
+    stepper.step()
+    after = stepper.tensors()
+    names = [name for name in state if name.startswith(("weights/", "exp_avg"))]
+    assert all(torch.equal(state[name], after[name]) for name in [*names, "adam_step"])
+    assert after["scaler"].tolist() == pytest.approx([5e37, 0])
+    assert int(after["steps"]) == 4
+    stepper.load(state)
+    stepper.step()
+    twin = stepper_of(config_of(), precision="fp16")
+    for _ in range(4):
+        twin.step()
+    assert torch.equal(stepper.weights, twin.weights)
+    exact = stepper_of(config_of())
+    for _ in range(4):
+        exact.step()
+    assert float(twin.loss_sum) == pytest.approx(float(exact.loss_sum), rel=0.01)
+
+
 # Twins.
 
 
@@ -196,18 +248,6 @@ def test_checkpoints_and_result(tmp_path):
     again = train(config, split, folder=tmp_path, on_checkpoint=lambda *_: pytest.fail("called"))
     assert torch.equal(weights(again.net), weights(result.net))
     assert np.array_equal(again.losses, result.losses)
-
-
-def test_callbacks_run_in_full_precision(tmp_path):
-    """TF32 is for the steps, not for what is measured between them."""
-    config, found = config_of(), []
-    train(
-        config,
-        split_of(config),
-        folder=tmp_path,
-        on_checkpoint=lambda *_: found.append(torch.get_float32_matmul_precision()),
-    )
-    assert set(found) == {torch.get_float32_matmul_precision()} == {"highest"}
 
 
 def test_training_lowers_the_loss(tmp_path):
@@ -310,7 +350,9 @@ def test_auto_precision(monkeypatch, capability, expected):
 
 def test_numerics_are_restored():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic
-    with numerics():
+    with numerics(CPU):
+        assert torch.get_float32_matmul_precision() == before[0]
+    with numerics(torch.device("cuda")):
         assert torch.backends.cudnn.deterministic
         assert torch.get_float32_matmul_precision() == "high"
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic) == before
