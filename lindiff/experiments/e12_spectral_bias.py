@@ -62,7 +62,7 @@ PRESETS = {
         checkpoints_per_decade=4,
         n_steps=4000,
     ),
-    "cpu": Settings(_networks("mlp-384", "unet-8", 16, 8, 200_000, 40_000), 512, 2000),
+    "cpu": Settings(_networks("mlp-384", "unet-8", 16, 8, 60_000, 16_000), 256, 2000),
     "t4": Settings(
         _networks("mlp-384", "unet-16", 32, 32, 2_000_000, 1_000_000), 1024, 4000, batch=256
     ),
