@@ -6,7 +6,6 @@ the same network share it.
 """
 
 import contextlib
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +19,6 @@ from lindiff.nn import checkpoints, trainer
 from lindiff.nn.closed_forms import GaussianDenoiser
 from lindiff.nn.images import DeviceImages, Split, image_split, shuffled_pixels
 from lindiff.nn.sampling import heun_samples, noise_bank
-
-try:
-    import fcntl
-except ImportError:  # Windows: one worker at a time.
-    fcntl = None
 
 __all__ = [
     "Found",
@@ -186,6 +180,8 @@ def trained(context, config, plan, *, beside=()):
     ------
     OutOfTime
         If the deadline came first; the state of the training is saved.
+    lindiff.nn.trainer.TrainingDiverged
+        If the loss is not finite.
     """
     if not is_trained(context, config):
         _train(context, config, plan, beside)
@@ -211,13 +207,10 @@ def _train(context, config, plan, beside):
     wanted = [config]
     if context.device == "cuda":
         wanted += [c for c in beside if c != config and not is_trained(context, c)]
-    with contextlib.ExitStack() as stack:
-        # Always in one order, or two workers could wait for one another.
-        for folder in sorted(folder_of(context, each) for each in wanted):
-            stack.enter_context(_locked(folder))
-        wanted = [each for each in wanted if not is_trained(context, each)]
-        if wanted:
-            _train_all(context, plan, wanted)
+    failure = _train_all(context, plan, wanted)[0]
+    # A network beside it that fails says so when its own turn comes.
+    if isinstance(failure, Exception) and not isinstance(failure, TimeoutError):
+        raise failure
     if not is_trained(context, config):
         raise OutOfTime(f"the training of {config.arch} on {config.n_images} images goes on later")
 
@@ -226,7 +219,7 @@ def _train_all(context, plan, configs):
     def split(config):
         return split_of(config, n_test=1, device=context.device)
 
-    trainer.train_many(
+    return trainer.train_many(
         configs,
         split,
         folder=lambda config: folder_of(context, config),
@@ -234,22 +227,8 @@ def _train_all(context, plan, configs):
         compile=context.device == "cuda" and all(map(plan.compiles, configs)),
         deadline=context.deadline,
         keep_checkpoints=True,
+        errors="return",
     )
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Hold the folder of a training; a second worker waits. The system frees it at a death."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def samples_of(context, config, plan, *, count=None, n_samples=None):
