@@ -9,7 +9,7 @@ import numpy as np
 
 from lindiff.experiments import _faces, _mode_times
 from lindiff.experiments._training_identities import trained_variance
-from lindiff.experiments.rows import Row, judge
+from lindiff.experiments.rows import MissingRow, Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Spectral bias: which directions are learnt first"
@@ -62,7 +62,7 @@ PRESETS = {
         checkpoints_per_decade=4,
         n_steps=4000,
     ),
-    "cpu": Settings(_networks("mlp-384", "unet-8", 16, 8, 200_000, 40_000), 512, 2000),
+    "cpu": Settings(_networks("mlp-384", "unet-8", 16, 8, 60_000, 16_000), 256, 2000),
     "t4": Settings(
         _networks("mlp-384", "unet-16", 32, 32, 2_000_000, 1_000_000), 1024, 4000, batch=256
     ),
@@ -197,6 +197,9 @@ def criteria(table, settings):
         def found():
             run = {"run_id": label, "split": direction}
             row, quality = table.one("exponent", **run), table.value("r_squared", **run)
+            modes = table.value("modes", **run)
+            if modes < 4:
+                raise MissingRow(f"{modes:.0f} modes passed half way; a fit needs 4")
             return row["value"], holds(row["value"], quality), row["stderr"]
 
         return found
