@@ -14,7 +14,7 @@ goes on with the same command. Result files go to book/results when the package 
 repository, --out is left at its default and the preset is not smoke; otherwise to
 <out>/results. --results chooses another folder. Exit codes: 0 all units finished, 1 a unit
 failed, 2 a wrong argument or a missing device, 3 the budget ended before all units.
-Outside a git repository the variable LINDIFF_COMMIT names the commit of the code.
+Where git does not know it, the variable LINDIFF_COMMIT names the commit of the code.
 """
 
 

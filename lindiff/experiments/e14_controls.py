@@ -75,6 +75,8 @@ def on_gaussian(context, plan, config):
     from lindiff.experiments import _measures, nets
     from lindiff.experiments._subjects import network
 
+    # Other units move the cached law to their device; the images are drawn on the CPU.
+    nets.population.cache_clear()
     subject = network(context, config, plan)
     base = config.data.partition("+")[0]
     law = nets.population(base, config.size, nets.GAUSSIAN_IMAGES).to(context.device)

@@ -142,12 +142,16 @@ def _is_text(node):
 def commit():
     """Return the git commit of the package and whether its files differ from it.
 
-    Outside a repository the commit is the variable ``LINDIFF_COMMIT``, or "unknown", and the
-    second value is None.
+    The variable ``LINDIFF_COMMIT`` goes first: a copy of the files may lie in a repository that
+    has not seen their commit. Without it and outside a repository the commit is "unknown".
+    Then the second value is None.
     """
+    named = os.environ.get("LINDIFF_COMMIT")
+    if named:
+        return named, None
     found = _git("log", "-1", "--format=%H", "--", ".") and _git("rev-parse", "HEAD")
     if not found:
-        return os.environ.get("LINDIFF_COMMIT", "unknown"), None
+        return "unknown", None
     return found, bool(_git("status", "--porcelain", "--", "."))
 
 

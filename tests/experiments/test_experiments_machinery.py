@@ -287,10 +287,12 @@ def test_results_are_read_beside_the_chapters_without_a_repository(tmp_path, mon
 
 
 def test_commit_outside_a_repository(tmp_path, monkeypatch):
+    monkeypatch.delenv("LINDIFF_COMMIT", raising=False)
     if (provenance.PACKAGE.parent / ".git").exists():
         assert len(provenance.commit()[0]) == 40 and provenance.commit()[1] in (True, False)
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
     assert provenance.commit() == ("unknown", None)
+    monkeypatch.undo()
     monkeypatch.setenv("LINDIFF_COMMIT", "abc")
     assert provenance.commit() == ("abc", None)
 
