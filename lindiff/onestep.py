@@ -66,11 +66,13 @@ from lindiff._onestep_ridge import (
     wasserstein2_few_samples,
 )
 from lindiff._onestep_runs import FiniteRuns, sample_maps, simulate_finite, simulate_sizes
+from lindiff._onestep_studies import ModeRuns, fit_maps, simulate_modes
 from lindiff._random_features import FeatureCurve, random_features, simulate_random_features
 
 __all__ = [
     "FeatureCurve",
     "FiniteRuns",
+    "ModeRuns",
     "OneStepFit",
     "OneStepModel",
     "Simulation",
@@ -81,6 +83,7 @@ __all__ = [
     "expected_mean_term",
     "expected_trace",
     "expected_trace_modes",
+    "fit_maps",
     "fit_one_step",
     "generated_law",
     "hellinger_exponent",
@@ -109,6 +112,7 @@ __all__ = [
     "ridge_variances",
     "sample_maps",
     "simulate_finite",
+    "simulate_modes",
     "simulate_population",
     "simulate_random_features",
     "simulate_sizes",
