@@ -169,6 +169,8 @@ def sample_maps(noise_to_signal, dimension, n_samples, n_runs, rng, *, intercept
     .. math:: M=\frac{\sigma_x}{\sigma}W\overset d=\sqrt\rho\,I+\sqrt{1-\rho}\,GA^{-1/2},
               \qquad A\sim\mathcal W_d(I,\nu)
 
+    Implements eq. (4.3).
+
     Parameters
     ----------
     noise_to_signal : float
