@@ -23,6 +23,8 @@ def expected_trace(noise_to_signal, dimension, n_samples, *, intercept=True):
        d\rho+(1-\rho)\dfrac{d^2}{\nu-d-1}&\nu>d+1\\[4pt]
        \nu\rho+(1-\rho)\dfrac{\nu d}{d-\nu-1}&\nu<d-1\\[4pt] \infty&|\nu-d|\le1\end{cases}
 
+    Implements eq. (4.8).
+
     Parameters
     ----------
     noise_to_signal : float
@@ -64,6 +66,8 @@ def expected_mean_term(noise_to_signal, dimension, n_samples, *, sampler="isotro
 
     .. math:: \mathbb E\,\mathrm{KL}_{\rm mean}
               =\frac{d}{2n}+\frac{1-\rho}{2n}\,\mathbb E\,\mathrm{tr}\,MM^\top
+
+    Implements eq. (4.9).
 
     Parameters
     ----------
@@ -109,6 +113,8 @@ def expected_log_det(noise_to_signal, dimension, n_samples, *, intercept=True):
     with :math:`B=(d-\nu)/2`, :math:`l_1=2k_1+m+1`, :math:`l_2=2k_2+m` and
     :math:`F_0=\sum_{i\le d}[\psi(\frac i2)-\psi(\frac{\nu-i+1}2)]`.
 
+    Implements eq. (4.12).
+
     Parameters
     ----------
     noise_to_signal, dimension, n_samples, intercept
@@ -150,6 +156,8 @@ def expected_kl(noise_to_signal, dimension, n_samples, *, sampler="isotropic", i
 
     .. math:: \mathbb E\,\mathrm{KL}=\mathbb E\,\mathrm{KL}_{\rm mean}
               +\tfrac12\big\{\mathbb E\,\mathrm{tr}-d-\mathbb E\log\det\big\}
+
+    Implements eq. (4.14), (4.30).
 
     Parameters
     ----------

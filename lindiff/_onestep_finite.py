@@ -54,6 +54,8 @@ def fit_one_step(noised, clean, *, intercept=True):
     .. math:: (w_0,W)=\arg\min\sum_i\|Y_i-w_0-WX_i\|^2,\qquad
               W=\tilde Y^\top\tilde X(\tilde X^\top\tilde X)^+
 
+    Implements eq. (4.1).
+
     Parameters
     ----------
     noised, clean : array_like, shape (n, d)
@@ -109,6 +111,8 @@ def generated_law(fit, model, *, sampler="isotropic"):
     r"""Gaussian law of the samples of a fitted denoiser.
 
     .. math:: p_G=\mathcal N(w_0+W\mu_x,\;W\Sigma_xW^\top)
+
+    Implements eq. (4.4).
 
     Parameters
     ----------

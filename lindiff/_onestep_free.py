@@ -17,6 +17,8 @@ def regularised_log_det(noise_to_signal, aspect_ratio, width):
 
     .. math:: \Phi(\varepsilon)=\lim\tfrac1d\log\det(MM^\top+\varepsilon^2I)
 
+    Implements eq. (4.24).
+
     Parameters
     ----------
     noise_to_signal : array_like
@@ -68,6 +70,8 @@ def kl_regularised(noise_to_signal, aspect_ratio, width):
 
     .. math:: \mathrm{KL}_\varepsilon/d=\tfrac12\big[t+\varepsilon^2-1-\Phi(\varepsilon)\big]
 
+    Implements eq. (4.22).
+
     Parameters
     ----------
     noise_to_signal, aspect_ratio, width
@@ -101,6 +105,8 @@ def hellinger_exponent(noise_to_signal, aspect_ratio):
     r"""Rate at which the Hellinger affinity falls with the dimension.
 
     .. math:: -\lim\tfrac1d\log(1-H^2)=\tfrac12\big[\Phi(1)-\log2\big]-\tfrac14\ell
+
+    Implements eq. (4.33).
 
     Parameters
     ----------
@@ -137,6 +143,8 @@ def singular_value_density(x, noise_to_signal, aspect_ratio):
               r=\sqrt{1+4\rho G^2},\quad q=\sqrt{(1-c)^2-4c^2(1-\rho)G^2}
 
     and the density is :math:`-\frac2\pi\,\mathrm{Im}\,G(x+i0)`.
+
+    Implements eq. (4.23).
 
     Parameters
     ----------

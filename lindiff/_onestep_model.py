@@ -53,6 +53,30 @@ class OneStepModel:
         _check.positive_int("dimension", self.dimension)
         noise_to_signal(self.time, self.noise_scale, self.variance)
 
+    @classmethod
+    def with_ratio(cls, noise_to_signal, dimension=1):
+        r"""Return the model with a given :math:`\Lambda`, time 1/2 and unit data variance.
+
+        Parameters
+        ----------
+        noise_to_signal : float
+            :math:`\Lambda\ge0`.
+        dimension : int
+            Number of coordinates d.
+
+        Returns
+        -------
+        OneStepModel
+
+        Examples
+        --------
+        >>> round(OneStepModel.with_ratio(3.0, 8).rho, 6)
+        0.25
+        """
+        ratio = _check.as_array("noise_to_signal", noise_to_signal, ndim=0)
+        scale = float(_check.non_negative("noise_to_signal", ratio)) / np.expm1(1.0)
+        return cls(time=0.5, noise_scale=scale, dimension=dimension)
+
     @property
     def signal(self):
         r"""Signal factor :math:`a=e^{-T}`."""

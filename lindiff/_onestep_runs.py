@@ -118,11 +118,58 @@ def simulate_finite(
     return FiniteRuns(*out, dimension)
 
 
+def simulate_sizes(model, sizes, n_runs, rng, *, part="kl", **options):
+    r"""Mean and standard error of the divergence per dimension at several numbers of points.
+
+    Parameters
+    ----------
+    model : OneStepModel
+    sizes : sequence of int
+        Numbers of training points.
+    n_runs : int
+        Training sets at each of them, at least 2.
+    rng : numpy.random.Generator
+    part : {"kl", "kl_mean", "kl_variance"}
+        Which attribute of `FiniteRuns` is averaged.
+    **options
+        Passed on to `simulate_finite`.
+
+    Returns
+    -------
+    ndarray, shape (2, len(sizes))
+        Mean, and standard error of the mean, both divided by d.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range or of another type.
+
+    Examples
+    --------
+    >>> from lindiff.onestep import OneStepModel
+    >>> model = OneStepModel(time=0.5, noise_scale=1.0, dimension=5)
+    >>> mean, error = simulate_sizes(model, (10, 40), 20, np.random.default_rng(0))
+    >>> bool(mean[0] > mean[1] > 0)
+    True
+    """
+    if part not in ("kl", "kl_mean", "kl_variance"):
+        raise ValueError(f"`part` must be 'kl', 'kl_mean' or 'kl_variance', got {part!r}")
+    if _check.positive_int("n_runs", n_runs) < 2:
+        raise ValueError("`n_runs` must be at least 2 to give a standard error")
+    rows = [
+        getattr(simulate_finite(model, n, n_runs, rng, **options), part) / model.dimension
+        for n in sizes
+    ]
+    return np.array([[r.mean() for r in rows], [r.std(ddof=1) / n_runs**0.5 for r in rows]])
+
+
 def sample_maps(noise_to_signal, dimension, n_samples, n_runs, rng, *, intercept=True):
     r"""Draw normalised learned maps from their exact law.
 
     .. math:: M=\frac{\sigma_x}{\sigma}W\overset d=\sqrt\rho\,I+\sqrt{1-\rho}\,GA^{-1/2},
               \qquad A\sim\mathcal W_d(I,\nu)
+
+    Implements eq. (4.3).
 
     Parameters
     ----------

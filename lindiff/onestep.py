@@ -14,7 +14,7 @@ With n training pairs the map is fitted by least squares and the divergence depe
 sets for every d and n and return totals; those named ``..._limit``, ``regularised_...`` and
 the like hold in high dimension at fixed d/n and return values per dimension.
 
-Source of the model: Halder 2024 (arXiv 2411.17807), ledger ids H-1 to H-30 and H-44.
+Source of the model: Halder 2024 (arXiv 2411.17807), ledger ids H-1 to H-30, H-44 and H-45.
 """
 
 from lindiff._onestep_distances import (
@@ -65,10 +65,14 @@ from lindiff._onestep_ridge import (
     ridge_variances,
     wasserstein2_few_samples,
 )
-from lindiff._onestep_runs import FiniteRuns, sample_maps, simulate_finite
+from lindiff._onestep_runs import FiniteRuns, sample_maps, simulate_finite, simulate_sizes
+from lindiff._onestep_studies import ModeRuns, fit_maps, simulate_modes
+from lindiff._random_features import FeatureCurve, random_features, simulate_random_features
 
 __all__ = [
+    "FeatureCurve",
     "FiniteRuns",
+    "ModeRuns",
     "OneStepFit",
     "OneStepModel",
     "Simulation",
@@ -79,6 +83,7 @@ __all__ = [
     "expected_mean_term",
     "expected_trace",
     "expected_trace_modes",
+    "fit_maps",
     "fit_one_step",
     "generated_law",
     "hellinger_exponent",
@@ -100,13 +105,17 @@ __all__ = [
     "log_det_limit",
     "monotone_threshold",
     "noise_to_signal",
+    "random_features",
     "regularised_log_det",
     "required_noise_scale",
     "required_noise_to_signal",
     "ridge_variances",
     "sample_maps",
     "simulate_finite",
+    "simulate_modes",
     "simulate_population",
+    "simulate_random_features",
+    "simulate_sizes",
     "singular_value_density",
     "trace_limit",
     "wasserstein2_few_samples",
