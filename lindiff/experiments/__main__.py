@@ -31,7 +31,9 @@ def parser():
     status = commands.add_parser("status", help="units, criteria, age and device of each")
     run = commands.add_parser("run", help="run what is missing, judge the criteria, store")
     run.add_argument("name", nargs="+", help="names such as e07, or all")
-    run.add_argument("--preset", default="cpu", help="cpu by default; `list` shows which there are")
+    run.add_argument(
+        "--preset", default="cpu", help="smoke, cpu (default), t4, h200 or what list shows"
+    )
     run.add_argument("--budget", type=float, metavar="SECONDS", help="stop cleanly after this time")
     run.add_argument(
         "--device",

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 _MODULE = re.compile(r"e(\d\d)_[a-z0-9_]+")
-GPU_PRESETS = ("t4", "h100-slice", "h200")
+CPU_PRESETS = ("smoke", "cpu")  # All others are named after a GPU.
 
 
 def names():

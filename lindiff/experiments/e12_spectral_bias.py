@@ -9,7 +9,7 @@ import numpy as np
 
 from lindiff.experiments import _faces, _mode_times
 from lindiff.experiments._training_identities import trained_variance
-from lindiff.experiments.rows import Row, judge
+from lindiff.experiments.rows import MissingRow, Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Spectral bias: which directions are learnt first"
@@ -197,6 +197,9 @@ def criteria(table, settings):
         def found():
             run = {"run_id": label, "split": direction}
             row, quality = table.one("exponent", **run), table.value("r_squared", **run)
+            modes = table.value("modes", **run)
+            if modes < 4:
+                raise MissingRow(f"{modes:.0f} modes passed half way; a fit needs 4")
             return row["value"], holds(row["value"], quality), row["stderr"]
 
         return found

@@ -11,8 +11,8 @@ def list_lines(folder):
     for name in _registry.names():
         module = _registry.load(name)
         stored = [p for p in module.PRESETS if (folder / f"{name}-{p}.json").is_file()]
-        lines.append(f"{name:26} {module.TITLE}")
-        lines.append(f"{'':26} presets {', '.join(module.PRESETS)}; results {_some(stored)}")
+        lines.append(f"{name:27} {module.TITLE}")
+        lines.append(f"{'':27} presets {', '.join(module.PRESETS)}; results {_some(stored)}")
     return lines
 
 

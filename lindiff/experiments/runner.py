@@ -118,7 +118,7 @@ def resolve_device(device, preset, module):
     networks = getattr(module, "NEEDS_GPU", False)
     if _has_cuda():
         return "cuda" if networks else "cpu"
-    needed = networks and preset in _registry.GPU_PRESETS
+    needed = networks and preset not in _registry.CPU_PRESETS
     if device == "cuda" or needed:
         asks = "--device cuda" if device == "cuda" else f"--preset {preset}"
         raise NoDevice(

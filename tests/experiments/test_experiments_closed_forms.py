@@ -58,7 +58,7 @@ def test_spectral_bias_smoke(store):
 @pytest.mark.parametrize("name", _registry.names())
 def test_every_experiment_is_well_formed(name):
     module = _registry.load(name)
-    assert list(module.PRESETS) == ["smoke", "cpu", "t4", "h200"]
+    assert {"smoke", "cpu", "t4", "h200"} <= set(module.PRESETS)
     for preset in module.PRESETS:
         planned = runner.plan(name, preset)
         assert len(planned.units) > 0
@@ -69,7 +69,7 @@ def test_every_experiment_is_well_formed(name):
 
 def stored():
     folder = results.default_folder()
-    return sorted(path.stem.rsplit("-", 1) for path in folder.glob("e*-*.json"))
+    return sorted(path.stem.split("-", 1) for path in folder.glob("e*-*.json"))
 
 
 @pytest.mark.parametrize(("name", "preset"), stored())
