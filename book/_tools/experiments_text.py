@@ -132,7 +132,7 @@ def _commands():
         "In Colab, choose a runtime with a T4. The store lies on your Drive, so that nothing is "
         "lost when the runtime ends. Run the last line again until every experiment is "
         "complete:",
-        _fence("python", colab),
+        _fence("text", colab),
         "Result files go to `book/results`; with another `--out` they go to `results` below it. "
         "The first line here runs everything at one preset and writes this page, the second "
         "says whether page, results and code agree:",
