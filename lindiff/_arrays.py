@@ -40,15 +40,25 @@ def sizes_values_limit(sizes, values, limit):
         raise ValueError("sizes must be a list of at least 3 different sizes")
     if sizes.min() <= 0 or sizes.max() < 4 * sizes.min():
         raise ValueError("sizes must be positive and span a factor of at least 4")
-    if values.shape != sizes.shape:
-        raise ValueError(f"values must have shape {sizes.shape}, got {values.shape}")
-    if limit.shape not in ((), sizes.shape):
-        raise ValueError(f"limit must be a number or have shape {sizes.shape}")
+    if values.ndim not in (1, 2) or values.shape[0] != sizes.size:
+        raise ValueError(f"values must have shape {sizes.shape} or one row per size")
+    if limit.shape not in ((), values.shape[1:], values.shape):
+        raise ValueError(f"limit must be a number or have shape {values.shape}")
     return sizes, values, limit
 
 
-def slope(sizes, errors):
-    errors = np.abs(errors)
-    if errors.min() == 0:
-        return None
+def slopes(sizes, errors):
+    """Fit the power law of each column; None for a column that holds a zero."""
+    columns = np.abs(errors).reshape(sizes.size, -1).T
+    return [None if column.min() == 0 else _slope(sizes, column) for column in columns]
+
+
+def _slope(sizes, errors):
     return np.polyfit(np.log(sizes), np.log(errors), 1)[0]
+
+
+def wrong_limit(values, limit):
+    """Return limits 5 % off; where a column has the limit zero, half of its closest value."""
+    limit = np.broadcast_to(limit, values.shape)
+    near = 0.5 * np.abs(values).min(axis=0)
+    return np.where(np.any(limit != 0, axis=0), 1.05 * limit, limit + near)

@@ -257,6 +257,25 @@ def test_asymptotic_control():
         check_asymptotic("3.9", SIZES, 1 + 1 / SIZES, 1.0, rate=-1, wrong=1.0)
 
 
+def test_asymptotic_tests_every_column(capsys):
+    columns = np.array([2.0, 3.0]) + np.array([1.0, -5.0]) / SIZES[:, None]
+    check_asymptotic("3.9", SIZES, columns, [2.0, 3.0], rate=-1)
+    assert "4 sizes, 2 values, rate -1 ± 0.1, fitted -1.00 ·" in capsys.readouterr().out
+    check_asymptotic("3.9", SIZES, np.array([1.0, 0.0]) + 1 / SIZES[:, None], [1.0, 0.0], rate=-1)
+    # Errors that cancel in the sum of the columns do not hide.
+    shifted = columns + np.array([0.1, -0.1])
+    check_asymptotic("3.9", SIZES, shifted.sum(axis=1), 5.0, rate=-1)
+    with pytest.raises(CheckError):
+        check_asymptotic("3.9", SIZES, shifted, [2.0, 3.0], rate=-1)
+    for wrong in ([2.1, 3.0], [2.0, 3.1]):
+        with pytest.raises(CheckError):
+            check_asymptotic("3.9", SIZES, columns, wrong, rate=-1)
+        with pytest.raises(ControlError):
+            check_asymptotic("3.9", SIZES, columns, [2.0, 3.0], rate=-1, wrong=wrong)
+    with pytest.raises(ValueError, match="limit"):
+        check_asymptotic("3.9", SIZES, columns, [1.0, 2.0, 3.0], rate=-1)
+
+
 @pytest.mark.parametrize(
     "change",
     [

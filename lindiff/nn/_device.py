@@ -18,11 +18,6 @@ def resolve_precision(precision, device):
     return precision
 
 
-def resolve_layout(channels_last, device):
-    """Whether images lie channels last: by default on CUDA devices only."""
-    return device.type == "cuda" if channels_last is None else bool(channels_last)
-
-
 def resolve_device(device):
     """The torch.device of a name, with its number; says what to do if there is none."""
     device = torch.device(device)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from lindiff.nn._device import numerics, resolve_layout, resolve_precision
+from lindiff.nn._device import numerics, resolve_precision
 from lindiff.nn._graphs import GraphedStep
 from lindiff.nn._step import Stepper
 from lindiff.nn.checkpoints import (
@@ -55,7 +55,7 @@ class Options:
 
     compile: bool = False
     graph: str = "auto"
-    channels_last: bool | None = None
+    channels_last: bool = False
     stop_after: int | None = None
     deadline: float | None = None
     on_checkpoint: object = None
@@ -90,7 +90,7 @@ class Run:
             sigma_data=sigma_data,
             device=device,
             precision=self.precision,
-            channels_last=resolve_layout(options.channels_last, device),
+            channels_last=options.channels_last,
             compiled=options.compile,
             rank=options.rank,
             world=options.world,

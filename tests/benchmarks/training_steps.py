@@ -28,18 +28,18 @@ class Way:
     gflop: float = 0.0
 
 
-def repeated(step, settings=None):
-    """Return what runs a step k times, under the trainer's settings of arithmetic if asked."""
+def repeated(step, ours_on=None):
+    """Return what runs a step k times, with the trainer's arithmetic if its device is named."""
 
     def run(k):
         for _ in range(k):
             step()
 
     def run_ours(k):
-        with numerics():
+        with numerics(ours_on):
             run(k)
 
-    return run if settings is None else run_ours
+    return run if ours_on is None else run_ours
 
 
 def stepper(images, arch, batch, *, precision="bf16", compiled=False, seed=0):
@@ -83,9 +83,9 @@ def ours(images, arch, batch, way):
     )
     step = made.step
     if graphed:
-        with numerics():
+        with numerics(images.device):
             step = GraphedStep(made, torch.cuda.Stream(images.device))
-    return repeated(step, "ours")
+    return repeated(step, images.device)
 
 
 def naive(images, arch, batch):
@@ -164,7 +164,7 @@ def streams(images, arch, batch, n_models):
     """Return several of our models, each a CUDA graph on a stream of its own."""
     if images.device.type != "cuda":
         raise Missing("streams and graphs need a CUDA device")
-    with numerics():
+    with numerics(images.device):
         steps = [
             GraphedStep(stepper(images, arch, batch, seed=seed), torch.cuda.Stream(images.device))
             for seed in range(n_models)
@@ -174,7 +174,7 @@ def streams(images, arch, batch, n_models):
         for model in steps:
             model()
 
-    return repeated(step, "ours")
+    return repeated(step, images.device)
 
 
 class StackedStepper:
@@ -235,9 +235,9 @@ def stacked(images, arch, batch, n_models, graphed):
     """Return several models whose weights are stacked and mapped over."""
     if graphed and images.device.type != "cuda":
         raise Missing("a CUDA graph needs a CUDA device")
-    with numerics():
+    with numerics(images.device):
         made = StackedStepper(images, arch, batch, n_models)
         step = made.step
         if graphed:
             step = GraphedStep(made, torch.cuda.Stream(images.device))
-    return repeated(step, "ours")
+    return repeated(step, images.device)

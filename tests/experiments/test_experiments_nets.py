@@ -27,6 +27,7 @@ from lindiff.experiments.units import Context, OutOfTime
 from lindiff.nn import checkpoints
 from lindiff.nn import diagnostics as dg
 from lindiff.nn.closed_forms import GaussianDenoiser, MemorisingDenoiser
+from lindiff.nn.trainer import TrainingDiverged
 
 NAMES = ("e01", "e02", "e03", "e04", "e05", "e06", "e08", "e14")
 PLAN = replace(PLANS["smoke"], images_seen=256, images_seen_small=256)
@@ -156,6 +157,12 @@ def test_deadline_ends_a_training_and_the_next_call_goes_on(context):
         nets.trained(replace(context, ends_at=time.time() - 1), config, PLAN)
     assert not nets.is_trained(context, config)
     assert nets.trained(context, config, PLAN).images_seen == 256
+
+
+def test_diverged_training_says_so(context):
+    config = replace(PLAN.config(16), learning_rate=1e30, warmup=0)
+    with pytest.raises(TrainingDiverged, match="lower the learning rate"):
+        nets.trained(context, config, PLAN)
 
 
 def test_checkpoints_lead_to_the_network(context):
@@ -321,24 +328,22 @@ def test_ablation_has_no_skip_path(context):
     assert of.stamp["arch"].endswith("+clean")
 
 
-def test_second_worker_waits_for_the_first(context):
-    folder = nets.folder_of(context, PLAN.config(16))
+def test_second_worker_takes_what_the_first_has_trained(tmp_path):
     code = (
-        "import sys, time, pathlib\n"
+        "import sys, pathlib\n"
+        "from dataclasses import replace\n"
         "from lindiff.experiments import nets\n"
-        "with nets._locked(pathlib.Path(sys.argv[1])):\n"
-        "    print('held', flush=True); time.sleep(60)\n"
+        "from lindiff.experiments._net_plans import PLANS\n"
+        "from lindiff.experiments.units import Context\n"
+        "context = Context('e01', 'smoke', 'cpu', pathlib.Path(sys.argv[1]))\n"
+        "found = nets.trained(context, PLANS['smoke'].config(16), PLANS['smoke'])\n"
+        "print(float(sum(p.sum() for p in found.net.parameters())))\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, os.fspath(folder)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "held\n"
-        fcntl = pytest.importorskip("fcntl")
-        with open(folder / "lock") as stream, pytest.raises(BlockingIOError):
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        process.kill()
-    with nets._locked(folder):
-        pass
+    command = [sys.executable, "-c", code, os.fspath(tmp_path)]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [worker.communicate(timeout=300)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert said[0] == said[1] != ""
 
 
 def test_checkpoint_of_another_training_is_not_taken(context):

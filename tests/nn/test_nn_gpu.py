@@ -171,7 +171,7 @@ def test_finished_network_is_read_on_the_cpu(tmp_path):
 
 
 def test_layouts_agree(graphed, tmp_path):
-    other = run(tmp_path, channels_last=False)
+    other = run(tmp_path, channels_last=True)
     np.testing.assert_allclose(other.losses, graphed.losses, rtol=0.05)
 
 
