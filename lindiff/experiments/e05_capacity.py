@@ -38,7 +38,7 @@ PRESETS = {
     # The budget is too small for a network to copy 256 images.
     "cpu": Settings(PLANS["cpu"], (4, 8, 16), (), n_images=16),
     "t4": Settings(PLANS["t4"], **_REDUCED),
-    "h100-slice": Settings(PLANS["h100-slice"], **_REDUCED),
+    "h100-slice": Settings(PLANS["h100-slice"], (4, 16, 64), ()),
     "h200": Settings(PLANS["h200"], (4, 8, 16, 32, 64), (4, 64)),
 }
 
