@@ -10,7 +10,7 @@ PURPOSE = {
     "smoke": "a test that everything runs; its numbers mean nothing",
     "cpu": "a look at small scale on a computer without a GPU",
     "t4": "a T4, such as Colab lends",
-    "h100-slice": "the part of the programme that fits about eight minutes of one H100",
+    "h100-slice": "the part of the programme that fits a few minutes of one H100",
     "h200": "full scale, one H200 or H100",
 }
 SCALE = {
@@ -218,13 +218,14 @@ def _criteria(criteria):
     if not criteria:
         return "It has no criteria."
     rows = [
-        "| criterion | data | what is asked | must be | value ± standard error | verdict |",
+        "| criterion | verdict | value ± standard error | must be | what is asked | data |",
         "|---|---|---|---|---|---|",
     ]
     for c in criteria:
         reason = f": {_plain(c.reason)}" if c.reason else ""
         verdict = f"**{c.verdict}**" if c.verdict == "failed" else c.verdict
-        cells = (c.id, c.dataset, _plain(c.text), _plain(c.threshold), _value(c), verdict + reason)
+        asked = (_plain(c.threshold), _plain(c.text), _plain(c.dataset))
+        cells = (c.id, verdict + reason, _value(c), *asked)
         rows.append(_row(cells))
     return "\n".join(rows)
 
@@ -272,10 +273,11 @@ def _time(seconds):
 
 def _plain(text):
     """Return a plain text as Markdown: Greek letters, subscripts, nothing that is markup."""
-    text = _WORD.sub(lambda match: _WORDS[match[0]], text)
-    text = text.replace("<=", "≤").replace(">=", "≥")
+    text = _WORD.sub(lambda match: _WORDS[match[0]], " ".join(text.split()))
+    for sign, shown in ("<=", "≤"), (">=", "≥"):
+        text = text.replace(f"{sign} ", f"{shown}\u00a0").replace(sign, shown)
     text = re.sub(r"\^2(?!\d)", "²", text)
-    text = re.sub(r"([\\`*_\[\]<>|$~{}#])", r"\\\1", " ".join(text.split()))
+    text = re.sub(r"([\\`*_\[\]<>|$~{}#])", r"\\\1", text)
     return _SUBSCRIPT.sub(r"\1<sub>\2</sub>", text)
 
 
