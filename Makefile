@@ -8,6 +8,7 @@ SHELL := bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 JOBS ?= 2
+PRESET ?= cpu
 
 # One thread a process: two BLAS threads on a busy machine are many times slower.
 export OMP_NUM_THREADS := 1
@@ -22,7 +23,7 @@ PACKAGE := $(wildcard lindiff/*.py)
 INSTALLED := $(VENV)/.installed
 VALIDATED := $(VENV)/.validated
 
-.PHONY: help book test lint unit chapters validate html pages serve edit run check coverage colab bench address clean
+.PHONY: help book test lint unit chapters validate html pages serve edit run check coverage experiments colab bench address clean
 
 help:
 	@echo "make book             build the book into _build/html (makes $(VENV) the first time)"
@@ -31,6 +32,7 @@ help:
 	echo "make edit CH=03       write the text view of a chapter"
 	echo "make run CH=03        execute and store a chapter"
 	echo "make colab            run the chapters as Colab would, without the repository"
+	echo "make experiments      run the experiments at PRESET=cpu and write their page"
 	echo "make bench            measure speed and accuracy again, and write the status page"
 	echo "make address TO=OWNER/REPO   set the repository's address everywhere"
 
@@ -38,7 +40,7 @@ $(INSTALLED): requirements.txt pyproject.toml .ci/environment
 	bash .ci/environment $(VENV)
 	touch $@
 
-book: $(VALIDATED) html
+book: validate html
 	@echo "The book: _build/html/index.html"
 
 test: lint unit chapters html pages
@@ -59,6 +61,7 @@ $(VALIDATED): $(INSTALLED) $(CHAPTERS) $(PACKAGE) conftest.py book/sanitize.cfg
 	touch $@
 
 validate: $(VALIDATED)
+	$(PY) -m book._tools.experiments_page --check
 
 chapters: $(INSTALLED)
 	rm -f $(VALIDATED)
@@ -86,6 +89,13 @@ check: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(PY) -m book._tools.coverage
+
+# What is finished is not run again. The page is written also where a unit failed.
+experiments: $(INSTALLED)
+	code=0
+	$(PY) -m lindiff.experiments run all --preset $(PRESET) || code=$$?
+	$(PY) -m book._tools.experiments_page
+	exit $$code
 
 colab: $(INSTALLED)
 	$(PY) -m book._tools.colab

@@ -35,7 +35,12 @@ def parser():
         "--preset", default="cpu", help="smoke, cpu (default), t4, h200 or what list shows"
     )
     run.add_argument("--budget", type=float, metavar="SECONDS", help="stop cleanly after this time")
-    run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    run.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto (default): the GPU for networks if there is one, else the CPU",
+    )
     run.add_argument("--jobs", type=int, metavar="N", help="parallel workers (joblib)")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     for each in (listing, status, run):
@@ -62,7 +67,7 @@ def main(arguments=None):
         print(f"error: {error}; finished units are kept", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; finished units are kept", file=sys.stderr)
+        print("stopped; finished units are kept: the same command goes on", file=sys.stderr)
         return 130
     print("\n".join(lines))
     return 0
@@ -80,14 +85,28 @@ def _run(options):
         number = getattr(options, name)
         if number is not None and number <= 0:
             raise ValueError(f"--{name} must be positive, got {number:g}")
-    names = _registry.names() if options.name == ["all"] else options.name
-    names = [_registry.resolve(name) for name in names]
+    names = _names(options)
     ends_at = None if options.budget is None else time.time() + options.budget
     for name in names:  # A wrong preset or device ends the command before anything runs.
         module = runner.plan(name, options.preset, options.out).module
         runner.resolve_device(options.device, options.preset, module)
     codes = [_run_one(name, options, ends_at) for name in names]
     return 1 if 1 in codes else max(codes)
+
+
+def _names(options):
+    """Return the experiments to run; "all" are those that have the preset."""
+    if "all" not in options.name:
+        return [_registry.resolve(name) for name in options.name]
+    presets = {name: _registry.load(name).PRESETS for name in _registry.names()}
+    having = [name for name in presets if options.preset in presets[name]]
+    if not having:
+        known = dict.fromkeys(preset for found in presets.values() for preset in found)
+        raise ValueError(f"there is no preset {options.preset!r}; there are {', '.join(known)}")
+    lacking = [name for name in presets if name not in having]
+    if lacking:
+        print(f"without preset {options.preset}, left out: {', '.join(lacking)}")
+    return having
 
 
 def _run_one(name, options, ends_at):

@@ -21,7 +21,9 @@ def outcome_lines(exp, preset, outcome):
     state = "complete" if outcome.complete else "not complete"
     lines = [f"{exp} {preset}: {outcome.done}/{outcome.total} units, {state}"]
     lines += [f"  unit {key} failed: {error}" for key, error in outcome.failures.items()]
-    return lines + criterion_lines(outcome.criteria)
+    if not outcome.done:
+        return [*lines, "  no unit is finished: no criterion is judged, no result written"]
+    return [*lines, *criterion_lines(outcome.criteria), f"  result in {outcome.folder}"]
 
 
 def criterion_lines(criteria):
@@ -71,7 +73,9 @@ def _status(name, preset, folder, out):
         for verdict in ("passed", "failed", "not judged")
     }
     said = ", ".join(f"{number} {verdict}" for verdict, number in count.items())
-    age = "stale" if results.mismatch(name, preset, found) else "current"
+    age = "current"
+    if results.mismatch(name, preset, found):
+        age = f"stale, run `{results.command(name, preset, found['device'])}`"
     failed = f", {len(found['failures'])} units failed" if found["failures"] else ""
     units = f"{found['units_done']}/{found['units_total']} units{failed}"
     return f"{units}; criteria {said}; {age}; {found['device_name']}"

@@ -252,7 +252,31 @@ def test_list_and_status(fake, tmp_path, capsys):
     assert "smoke: 3/3 units; criteria 1 passed, 1 failed, 1 not judged; current; cpu" in said
     fake.PRESETS["smoke"] = Settings(7.0)
     main(["status", *place])
-    assert "; stale; cpu" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "; stale, run `python -m lindiff.experiments run e99_fake --preset smoke" in said
+
+
+def test_all_are_those_with_the_preset(fake, tmp_path, capsys, monkeypatch):
+    other = types.SimpleNamespace(**vars(fake) | {"PRESETS": {"cpu": Settings()}})
+    modules = {"e98_other": other, "e99_fake": fake}
+    monkeypatch.setattr(_registry, "names", lambda: list(modules))
+    monkeypatch.setattr(_registry, "load", modules.__getitem__)
+    place = ["--out", str(tmp_path), "--quiet"]
+    assert main(["run", "all", "--preset", "smoke", *place]) == 0
+    said = capsys.readouterr().out
+    assert "without preset smoke, left out: e98_other\n" in said and "e98_other smoke" not in said
+    assert "e99_fake smoke: 3/3 units, complete" in said
+    assert f"  result in {tmp_path / 'results'}\n" in said
+    assert main(["run", "all", "--preset", "big", *place]) == 2
+    assert "no preset 'big'; there are cpu, smoke, h200" in capsys.readouterr().err
+    assert main(["run", "e98", "--preset", "smoke", *place]) == 2
+
+
+def test_a_run_without_a_finished_unit_says_so(fake, tmp_path, capsys):
+    fake.units = lambda s: [Unit("bad", broken, (s,))]
+    assert main(["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]) == 1
+    said = capsys.readouterr().out
+    assert "no unit is finished: no criterion is judged" in said and "E99.a" not in said
 
 
 def test_result_of_other_code(fake, tmp_path, monkeypatch):
