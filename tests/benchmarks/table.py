@@ -15,6 +15,7 @@ import numpy as np
 from tests.benchmarks import accuracy
 from tests.benchmarks.measure import Missing, compare
 from tests.benchmarks.rows import ROWS
+from tests.benchmarks.training_page import section
 
 PAGE = Path(__file__).resolve().parents[2] / "book" / "status.md"
 LIBRARIES = ("numpy", "scipy", "diffusers", "freealg")
@@ -149,7 +150,8 @@ def main():
     )
     text += "\n".join(lines) + "\n"
     text += MIDDLE.format(notes="\n".join(notes), draws=accuracy.DRAWS, d=accuracy.D)
-    options.page.write_text(text + "\n".join(accuracies) + "\n", encoding="utf-8")
+    text += "\n".join(accuracies) + "\n" + section()
+    options.page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

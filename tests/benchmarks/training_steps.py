@@ -28,14 +28,17 @@ class Way:
     gflop: float = 0.0
 
 
-def repeated(step, ours_on=None):
-    """Return what runs a step k times, with the trainer's arithmetic if its device is named."""
+def repeated(step, ours_on=None, kept=None):
+    """Return what runs a step k times, with the trainer's arithmetic if its device is named.
+
+    `kept` lives as long: a recorded step reads its memory without holding it.
+    """
 
     def run(k):
         for _ in range(k):
             step()
 
-    def run_ours(k):
+    def run_ours(k, kept=kept):
         with numerics(ours_on):
             run(k)
 
@@ -85,7 +88,7 @@ def ours(images, arch, batch, way):
     if graphed:
         with numerics(images.device):
             step = GraphedStep(made, torch.cuda.Stream(images.device))
-    return repeated(step, images.device)
+    return repeated(step, images.device, made)
 
 
 def naive(images, arch, batch):
@@ -165,16 +168,14 @@ def streams(images, arch, batch, n_models):
     if images.device.type != "cuda":
         raise Missing("streams and graphs need a CUDA device")
     with numerics(images.device):
-        steps = [
-            GraphedStep(stepper(images, arch, batch, seed=seed), torch.cuda.Stream(images.device))
-            for seed in range(n_models)
-        ]
+        made = [stepper(images, arch, batch, seed=seed) for seed in range(n_models)]
+        steps = [GraphedStep(each, torch.cuda.Stream(images.device)) for each in made]
 
     def step():
         for model in steps:
             model()
 
-    return repeated(step, images.device)
+    return repeated(step, images.device, made)
 
 
 class StackedStepper:
@@ -240,4 +241,4 @@ def stacked(images, arch, batch, n_models, graphed):
         step = made.step
         if graphed:
             step = GraphedStep(made, torch.cuda.Stream(images.device))
-    return repeated(step, images.device)
+    return repeated(step, images.device, made)
