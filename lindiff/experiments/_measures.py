@@ -143,7 +143,8 @@ def off_span(train, test):
     """
     centre = train.double().mean(0)
     centred, away = train.double() - centre, test.double() - centre
-    _, scale, basis = torch.linalg.svd(centred, full_matrices=False)
+    basis = torch.linalg.svd(centred, full_matrices=False)[2]
+    scale = torch.linalg.svdvals(centred)
     basis = basis[scale > 1e-9 * scale[0]]
     rest = away - (away @ basis.T) @ basis
     return float((rest.square().sum(1) / rest.shape[1]).sqrt().mean())

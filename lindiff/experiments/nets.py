@@ -6,7 +6,6 @@ the same network share it.
 """
 
 import contextlib
-import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -132,14 +131,9 @@ def fresh_images(name, size, n_images, seed=_POPULATION_SEED):
     return image_split(name, 1, size=size, n_test=n_images).test.flat()
 
 
-def population(name, size, n_images, device="cpu"):
-    """Return the Gaussian denoiser of `n_images` fresh images."""
-    # The cached one stays where it is: a module moves in place.
-    return copy.deepcopy(_population(name, size, n_images)).to(device)
-
-
 @lru_cache(maxsize=4)
-def _population(name, size, n_images):
+def population(name, size, n_images):
+    """Return the Gaussian denoiser of `n_images` fresh images, on the CPU."""
     return GaussianDenoiser.from_images(fresh_images(name, size, n_images))
 
 

@@ -223,12 +223,6 @@ def test_gaussian_images_have_the_moments_of_the_set():
     assert other.fingerprint != split.fingerprint
 
 
-def test_cached_population_is_not_moved():
-    moved = nets.population("toyfaces", 8, 500, "meta")
-    assert moved.mean.device.type == "meta"
-    assert nets.population("toyfaces", 8, 500).mean.device.type == "cpu"
-
-
 def test_unknown_change_of_the_data_is_refused():
     with pytest.raises(ValueError, match=r"\+shuffled"):
         nets.split_of(PLAN.config(16, data="toyfaces+blurred"), n_test=8)
