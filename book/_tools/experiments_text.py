@@ -16,6 +16,8 @@ PURPOSE = {
 SCALE = {
     "smoke": "**Smoke result.** It shows that the experiment runs. Its numbers mean nothing.",
     "cpu": "**CPU result, at small scale.** It is no statement about the scale of a GPU.",
+    "h100-slice": "**GPU result, at reduced scale.** Networks, training sets and trainings are "
+    "smaller than at preset h200.",
 }
 READING = (
     "N is the number of training images, σ a noise level, λ<sub>i</sub> an eigenvalue of the "
