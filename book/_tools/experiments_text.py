@@ -240,7 +240,8 @@ def _origin(result):
     lines = (
         f"Commit `{found['commit'][:12]}`{changed}. Device: {_plain(found['device_name'])}. "
         f"PyTorch {versions.get('torch', 'not installed')}, NumPy {versions.get('numpy')}. "
-        f"Time: {_time(found['seconds'])}. Seed: {seed}. Written: {found['written'][:10]}.",
+        f"Time: {_time(found['seconds'])}. Seed: {seed}. Written: {found['written'][:10]}."
+        + (f" Note: {_plain(found['note'])}." if "note" in found else ""),
         _fence("bash", (found["command"],)),
     )
     return "\n\n".join(lines)
