@@ -5,7 +5,7 @@ Private part of :mod:`lindiff.onestep`, which re-exports every public name.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from lindiff._onestep_ridge import _modes
 LAWS = ("gaussian", "signs", "heavy tails", "common scale")
 
 
-class ModeRuns(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class ModeRuns:
     r"""What fits to correlated data gave, training set by training set.
 
     Attributes
