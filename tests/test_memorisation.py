@@ -193,14 +193,15 @@ def test_kl_gap_is_the_difference_of_two_divergences():
     assert_allclose(gap, expected, rtol=1e-12)
 
 
-def test_likelihood_gap_against_sampled_log_densities():
+def test_likelihood_gap_against_log_densities():
     rng = np.random.default_rng(0)
-    points, law = rng.standard_normal((9, 2)), multivariate_normal([0.1, 0.0], COV)
-    fresh = law.logpdf(np.random.default_rng(1).multivariate_normal([0.3, 0], np.eye(2), 400_000))
-    value = likelihood_gap([0.1, 0.0], COV, points, [0.3, 0.0], np.eye(2))
-    measured = law.logpdf(points).mean() - fresh.mean()
-    assert abs(value - measured) < 4 * fresh.std() / np.sqrt(fresh.size)
-    assert abs(1.05 * value - measured) > 4 * fresh.std() / np.sqrt(fresh.size)
+    points, law = rng.standard_normal((9, 2)), multivariate_normal([0.1, -0.2], COV)
+    truth, true_cov = np.array([0.3, 0.7]), np.array([[2.0, -0.5], [-0.5, 0.8]])
+    # Four points with the mean and covariance of the truth average a quadratic exactly.
+    root = np.sqrt(2) * np.linalg.cholesky(true_cov).T
+    fresh = law.logpdf(np.concatenate([truth + root, truth - root]))
+    value = likelihood_gap([0.1, -0.2], COV, points, truth, true_cov)
+    assert_allclose(value, law.logpdf(points).mean() - fresh.mean(), rtol=1e-12)
 
 
 def test_copy_rate_is_one_for_copies_and_one_half_without_memory():
@@ -318,6 +319,7 @@ RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]]
         (lambda: likelihood_gap([0.0], [[1.0]], [[1, 1], [2, 2]], [0.0], [[1.0]]), "mean"),
         (lambda: copy_rate([[0.0]], [[0.0]], [[0.0], [1.0]]), "points"),
         (lambda: pixel_distance([[0.0]], [[0.0, 1.0]], 1.0), "first"),
+        (lambda: pixel_distance(np.ones((0, 1)), [[0.0]], 1.0), "first"),
         (lambda: pixel_distance([[0.0]], [[0.0]], 0.0), "std"),
         (lambda: pixel_distance_mean(0, 3), "n_first"),
         (lambda: simulate_gap([1.0], 2, 5, 2, 0, reference=5), "rng"),

@@ -406,27 +406,12 @@ def test_progress_goes_to_standard_error(capsys):
     assert out == "" and "6/6" in err
 
 
-def test_real_dask_cluster(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=1,
-            threads_per_worker=2,
-            processes=False,
-            protocol="tcp",
-            host="127.0.0.1",
-            dashboard_address=None,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-        joblib.parallel_config(backend="dask"),
-    ):
-        same(call(), call(store=tmp_path, progress=True))
-        tasks = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.task_prefixes))
-        assert tasks > 0
-        assert cluster.scheduler_address.startswith("tcp://127.0.0.1:")
+def test_real_dask_cluster(tmp_path, dask_client):
+    same(call(), call(store=tmp_path, progress=True))
+    tasks = dask_client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.task_prefixes))
+    assert tasks > 0
+    assert dask_client.cluster.scheduler_address.startswith("tcp://127.0.0.1:")
     assert len(list(tmp_path.glob("*.npz"))) == 6
-    assert client.status == "closed"
-    assert cluster.status.name == "closed"
 
 
 RNG = np.random.default_rng(13)
