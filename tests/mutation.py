@@ -27,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = tomllib.loads(Path(__file__).with_name("mutation_equivalent.toml").read_text())
+ANY = "..."
 # Numbers have no bits and no identity: such mutants raise at once and would flatter the score.
 EXCLUDED = ("_RShift", "_LShift", "_BitXor", "_Is", "_IsNot", "_FloorDiv", "_Mod")
 BITS = ("BinaryOperator", ("_BitOr", "_BitAnd"))
@@ -92,7 +93,8 @@ def entries(module, lines):
         places = [line for line in lines if before in line]
         if len(set(places)) != 1:
             raise SystemExit(f"mutation_equivalent.toml: not one line of {module} has {before!r}")
-        found[bare(places[0]), bare(places[0].replace(before, after))] = why
+        changed_line = None if after == ANY else bare(places[0].replace(before, after))
+        found[bare(places[0]), changed_line] = why
     return found
 
 
@@ -151,7 +153,10 @@ def report(name, total, found, known):
     """Print the score of a group and its survivors, those that compute the same with a reason."""
     survivors, equivalent, wrong = [], 0, []
     for outcome, place, diff in found:
-        why = known[place["module_path"]].get(changed(diff))
+        (before, after), reasons = changed(diff), known[place["module_path"]]
+        why = reasons.get((before, after))
+        if outcome == "survived" and why is None:
+            why = reasons.get((before, None))
         if outcome == "survived":
             survivors.append((place, diff, why))
             equivalent += why is not None

@@ -283,6 +283,8 @@ def test_bad_input_names_the_argument(call, name):
 def test_study_error_never_vanishes():
     study = memorisation.GapStudy(np.ones(8), np.zeros(8))
     assert study.probability == 1.0 and study.standard_error > 0.05
+    half = memorisation.GapStudy(np.array([1.0, 1.0, 0.0, -1.0]), np.zeros(4))
+    assert_allclose([half.probability, half.standard_error], [0.5, np.sqrt(0.25 / 6)], rtol=1e-14)
 
 
 @pytest.mark.parametrize("d", [3, 60, 900])

@@ -193,6 +193,14 @@ def test_log_det_against_data_and_digamma(estimated_mean):
     assert stats.ks_2samp(draws[:5000], np.log(slow).sum(axis=1)).pvalue > 1e-4
 
 
+def test_one_draw_by_default():
+    assert spectra.sample_spectra([2.0, 1.0], 3, RNG).eigenvalues.shape == (1, 2)
+    assert spectra.sample_log_det([2.0, 1.0], 3, RNG).shape == (1,)
+    drawn = spectra.isotropic_traces(2, 3, 0.5, np.random.default_rng(1))
+    same = spectra.isotropic_traces(2, 3, 0.5, np.random.default_rng(1), size=1, variance=1.0)
+    assert drawn.inverse == same.inverse and drawn.inverse_squared is None
+
+
 def test_log_det_of_singular_matrices():
     rng = np.random.default_rng(15)
     assert np.all(spectra.sample_log_det([1.0, 0.0], 9, rng, size=2) == [-np.inf, -np.inf])
