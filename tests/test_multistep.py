@@ -251,6 +251,15 @@ def test_continuum_grid_and_its_divergence(rule, tolerance):
     assert_allclose(continuum_grid([1.0], 200, 400.0, rule="ddim")[5:], best[5:], rtol=1e-3)
 
 
+@pytest.mark.parametrize("rule", ["ddpm", "ddim"])
+def test_continuum_takes_a_multiplicity_as_repeated_modes(rule):
+    once = [1.0, 0.1], 8, 30.0
+    many = [1.0, 0.1, 0.1, 1.0, 0.1], 8, 30.0
+    for function in (continuum_grid, continuum_kl):
+        found = function(*once, rule=rule, multiplicities=[2.0, 3.0])
+        assert_allclose(found, function(*many, rule=rule), rtol=1e-10)
+
+
 def test_network_schedule_against_point_by_point_sampling_moments():
     steps, v0 = 7, 0.3
     beta = 1e-4 + np.arange(steps + 1) / steps * (0.02 - 1e-4)
