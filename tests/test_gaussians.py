@@ -295,6 +295,7 @@ BAD = [
     (lambda: gaussians.condition([0] * 3, np.ones((3, 3)), [0, 1], [1, 1]), "redundant"),
     (lambda: gaussians.posterior_mean([0, 0], EYE, [1.0], signal=1, noise=1), "`x`"),
     (lambda: gaussians.posterior_mean([0], [[1]], 1.0, signal=1, noise=1), "`x`"),
+    (lambda: gaussians.posterior_mean([0], [[1]], [1.0, 2.0], signal=1, noise=1), "`x`"),
     (lambda: gaussians.posterior_mean([0], [[1]], [1.0], signal=0, noise=1), "signal"),
     (lambda: gaussians.sample([0, 0], EYE, 0, np.random.default_rng(0)), "n_samples"),
 ]
