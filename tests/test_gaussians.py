@@ -212,7 +212,7 @@ def test_spectral_limits_and_broadcasting():
     values = gaussians.kl_spectral(np.ones((4, 1, 3)), np.full((2, 3), 2.0))
     assert values.shape == (4, 2)
     assert_allclose(values, 3 * kl_mp(1, 2))
-    assert isinstance(gaussians.kl_spectral([1.0], [2.0]), float)
+    assert type(gaussians.kl_spectral([1.0], [2.0])) is float
     assert_allclose(gaussians.kl_spectral([1.0, 1.0], [1.0, 1.0], shift=3.0), 9.0)
 
 
