@@ -155,3 +155,5 @@ def test_bad_input_is_named(arguments, name):
     for bad in ([0.0], [1.0, 1.0]):
         with pytest.raises(ValueError, match="multiplicities"):
             solve_kappa([1.0], 2, 1.0, multiplicities=bad)
+    with pytest.raises(ValueError, match="multiplicities"):
+        solve_kappa([1.0, 2.0], 2, 1.0, multiplicities=[1.0])
