@@ -8,7 +8,7 @@ from lindiff import _bidiagonal, _check
 from lindiff._wishart import decompose
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampleSpectra:
     r"""Eigenvalues of several sample covariances.
 
@@ -25,7 +25,7 @@ class SampleSpectra:
     projected_variances: np.ndarray | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IsotropicTraces:
     r"""Log-determinant and traces of :math:`\Sigma_0+z`, shapes (size,) + shape of z.
 
