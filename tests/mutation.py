@@ -32,7 +32,7 @@ ANY = "..."
 EXCLUDED = ("_RShift", "_LShift", "_BitXor", "_Is", "_IsNot", "_FloorDiv", "_Mod")
 BITS = ("BinaryOperator", ("_BitOr", "_BitAnd"))
 COMMAND = (
-    "{python} -m pytest -x -q -p no:cacheprovider -m 'not slow' tests/test_dataclasses.py {tests}"
+    "{python} -m pytest -x -q -p no:cacheprovider -m 'not slow' {tests} tests/test_conventions.py"
 )
 CONFIG = """\
 [cosmic-ray]
