@@ -396,6 +396,10 @@ class TestEmpirical:
         with pytest.raises(ValueError, match=r"`data` must have shape \(N, d\)"):
             EmpiricalDenoiser(stored.reshape(-1))
 
+    def test_a_single_point_is_the_neighbour_of_all(self):
+        index, distance = nearest_neighbours([[2.0], [-1.0]], [[1.0]])
+        assert index.tolist() == [0, 0] and distance.tolist() == [1.0, 2.0]
+
     def test_bad_streams(self):
         with pytest.raises(ValueError, match="`blocks` is empty"):
             stream_denoise(iter([]), [0.0], 1.0)
