@@ -16,7 +16,7 @@ _TOLERANCE = 1e-19
 _CHUNK = 8192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compressed:
     r"""Atoms and weights, with :math:`\sum_iw_ik(\lambda_i)=\sum_jW_jk(\Lambda_j)`.
 

@@ -7,7 +7,7 @@ import numpy as np
 _RANK_TOLERANCE = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """First and centred second moments of n draws of outputs (m,) and controls (p,)."""
 

@@ -32,7 +32,7 @@ def kernel_sums(nodes, columns, shift, power):
 
 
 def _short(flat):
-    if flat.size <= 4 * _POINTS or flat.min() == 0:
+    if flat.size == 0 or flat.min() == 0:
         return True
     return flat.size <= 4 * _POINTS * (np.log(flat.max() / flat.min()) / _CELL_WIDTH + 1)
 

@@ -18,7 +18,7 @@ _BLOCK = 65536
 POPULATION = "population"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Modes:
     r"""Signal and noise parts of m atoms at B settings (N, z).
 

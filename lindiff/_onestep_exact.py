@@ -311,8 +311,9 @@ def _mean_log_variance(noise, rho, count):
     low, high = -1.2 * spread, np.log1p(spread)
     nodes, weights = np.polynomial.legendre.leggauss(400)
     log_x = 0.5 * (high - low) * nodes + 0.5 * (high + low)
-    weights = weights * np.exp(shape * (1.0 + log_x - np.exp(log_x)))
-    shift = rho * np.expm1(log_x)
+    growth = np.expm1(log_x)
+    weights = weights * np.exp(shape * (log_x - growth))
+    shift = rho * growth
     near = np.log1p(np.maximum(shift, rho * np.expm1(-1.0)))
     values = np.where(log_x < -1.0, np.log(noise + rho * np.exp(log_x)), near)
     return float(np.sum(weights * (values - shift)) / np.sum(weights))

@@ -14,7 +14,7 @@ from lindiff._onestep_exact import _sampler, _sizes
 from lindiff._onestep_model import OneStepModel
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class OneStepFit:
     r"""Least-squares denoiser of one training set.
 

@@ -153,7 +153,7 @@ class OneStepModel:
         return np.broadcast_to(mean, (self.dimension,))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Simulation:
     r"""What one brute-force run of the one-step model measured.
 

@@ -15,7 +15,7 @@ from lindiff._onestep_exact import _noise, _sampler, _sizes
 from lindiff._onestep_finite import fit_one_step, generated_law, require_model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FiniteRuns:
     r"""What independent training sets gave, in units of the data variance.
 

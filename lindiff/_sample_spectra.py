@@ -8,7 +8,7 @@ from lindiff import _bidiagonal, _check
 from lindiff._wishart import decompose
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampleSpectra:
     r"""Eigenvalues of several sample covariances.
 
@@ -25,7 +25,7 @@ class SampleSpectra:
     projected_variances: np.ndarray | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IsotropicTraces:
     r"""Log-determinant and traces of :math:`\Sigma_0+z`, shapes (size,) + shape of z.
 
@@ -170,7 +170,8 @@ def isotropic_traces(
     z = np.asarray(_check.non_negative("z", z))
     squares = _bidiagonal.draw(degrees, dimension, size, rng)
     a, b = (square * (variance / n_samples) for square in squares)
-    series = _bidiagonal.log_det_series(a, b, z.ravel(), order).reshape(-1, size, *z.shape)
+    series = _bidiagonal.log_det_series(a, b, z.ravel(), order)
+    series = series.reshape(order + 1, size, *z.shape)
     series = [*series, None, None][:3]
     empty = dimension - a.shape[1]
     if empty:

@@ -71,7 +71,7 @@ _PREFIX = {"train": "train", "test": "t10k"}
 _KINDS = {"images": ("images-idx3", 2051, 3), "labels": ("labels-idx1", 2049, 1)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSet:
     """Grey images with their labels and their licence.
 

@@ -5,8 +5,12 @@
 
 runs in a copy of the repository and prints how many of the sampled mutants the tests of that
 module kill, with the differences that survived. Without names it takes all groups of
-``[tool.mutation]`` in pyproject.toml, which says which tests belong to which files. A mutant that
-computes the same (a bound of an iteration, a size of a block) may survive; others want a test.
+``[tool.mutation]`` in pyproject.toml, which says which tests belong to which files.
+
+A mutant that computes the same may survive; others want a test. The known ones stand in
+mutation_equivalent.toml, each with its reason. They are printed, and count neither as killed nor
+as run: the score is killed / (run - equivalent). An entry that fits no line of its module, or
+whose mutant is killed, is an error.
 """
 
 import argparse
@@ -22,10 +26,14 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+EQUIVALENT = tomllib.loads(Path(__file__).with_name("mutation_equivalent.toml").read_text())
+ANY = "..."
 # Numbers have no bits and no identity: such mutants raise at once and would flatter the score.
 EXCLUDED = ("_RShift", "_LShift", "_BitXor", "_Is", "_IsNot", "_FloorDiv", "_Mod")
 BITS = ("BinaryOperator", ("_BitOr", "_BitAnd"))
-COMMAND = "{python} -m pytest -x -q -p no:cacheprovider -m 'not slow' {tests}"
+COMMAND = (
+    "{python} -m pytest -x -q -p no:cacheprovider -m 'not slow' {tests} tests/test_conventions.py"
+)
 CONFIG = """\
 [cosmic-ray]
 module-path = {modules}
@@ -48,24 +56,59 @@ def copy_of_repository(folder):
         shutil.copy(ROOT / name, target)
 
 
-def keep_sample(session, size, seed):
+def keep_sample(session, size, seed, lines):
     """Drop useless mutants, then all but a random sample; return how many there were."""
     with sqlite3.connect(session) as database:
-        rows = database.execute("SELECT job_id, operator_name FROM mutation_specs").fetchall()
-        useful = sorted(job for job, operator in rows if not useless(operator))
+        # In the order of the source: the names of the jobs differ from run to run.
+        rows = database.execute(
+            "SELECT module_path, start_pos_row, start_pos_col, operator_name, occurrence, job_id "
+            "FROM mutation_specs ORDER BY 1, 2, 3, 4, 5"
+        ).fetchall()
+        useful = [row[-1] for row in rows if not useless(row[3], lines[row[0]][row[1] - 1], row)]
         kept = set(random.Random(seed).sample(useful, min(size, len(useful))))
-        dropped = [(job,) for job, _ in rows if job not in kept]
+        dropped = [(row[-1],) for row in rows if row[-1] not in kept]
         database.executemany("DELETE FROM mutation_specs WHERE job_id = ?", dropped)
         database.executemany("DELETE FROM work_items WHERE job_id = ?", dropped)
     return len(useful)
 
 
-def useless(operator):
-    """Whether every mutant of this operator raises an error or is none."""
+def useless(operator, line, row):
+    """Whether a mutant always raises an error, is none, or only tunes a listed constant."""
     kind, bits = BITS
     if kind in operator and operator.endswith(bits):
         return not operator.endswith(("_BitOr_BitAnd", "_BitAnd_BitOr"))
-    return operator.endswith(EXCLUDED)
+    # The star of keyword-only arguments is no product.
+    if kind in operator and line[row[2] :].startswith("*,"):
+        return True
+    constants = EQUIVALENT.get(row[0], {}).get("constants", ())
+    return operator.endswith(EXCLUDED) or line.split(" = ")[0] in constants
+
+
+def entries(module, lines):
+    """Return the equivalent mutants of a module as {(line before, line after): reason}."""
+    listed = EQUIVALENT.get(module, {})
+    for name in listed.get("constants", ()):
+        if not any(line.startswith(f"{name} = ") for line in lines):
+            raise SystemExit(f"mutation_equivalent.toml: {module} has no constant {name}")
+    found = {}
+    for before, after, why in listed.get("mutants", ()):
+        places = [line for line in lines if before in line]
+        if len(set(places)) != 1:
+            raise SystemExit(f"mutation_equivalent.toml: not one line of {module} has {before!r}")
+        changed_line = None if after == ANY else bare(places[0].replace(before, after))
+        found[bare(places[0]), changed_line] = why
+    return found
+
+
+def bare(line):
+    """Return a line without spaces: mutants of numbers add some."""
+    return line.replace(" ", "")
+
+
+def changed(diff):
+    """Return the lines before and after, as `entries` writes them."""
+    rows = [row for row in diff.splitlines() if not row.startswith(("---", "+++"))]
+    return tuple(bare("".join(row[1:] for row in rows if row[:1] == sign)) for sign in "-+")
 
 
 def results(tool, session):
@@ -78,7 +121,7 @@ def results(tool, session):
 
 
 def run_group(name, group, options, folder):
-    """Run one group in the copy; print its score and survivors; return (killed, run)."""
+    """Run one group in the copy; print its score and survivors."""
     command = COMMAND.format(python=sys.executable, tests=" ".join(group["tests"]))
     config, session = folder / f"{name}.toml", folder / f"{name}.sqlite"
     values = {
@@ -99,19 +142,40 @@ def run_group(name, group, options, folder):
     def call(*arguments):
         subprocess.run([tool, *arguments], cwd=folder, env=environment, check=True)
 
+    lines = {name: (folder / name).read_text().splitlines() for name in group["modules"]}
+    known = {name: entries(name, rows) for name, rows in lines.items()}
     subprocess.run(command, shell=True, cwd=folder, env=environment, check=True)
     call("init", config.name, session.name)
-    total = keep_sample(session, options.sample, options.seed)
+    total = keep_sample(session, options.sample, options.seed, lines)
     call("exec", config.name, session.name)
-    found = list(results(tool, session))
-    survivors = [(place, diff) for outcome, place, diff in found if outcome == "survived"]
-    killed = len(found) - len(survivors)
-    print(f"{name}: {killed} of {len(found)} killed ({total} mutants in all)")
-    for place, diff in survivors:
+    report(name, total, list(results(tool, session)), known)
+
+
+def report(name, total, found, known):
+    """Print the score of a group and its survivors, those that compute the same with a reason."""
+    survivors, equivalent, wrong = [], 0, []
+    for outcome, place, diff in found:
+        (before, after), reasons = changed(diff), known[place["module_path"]]
+        why = reasons.get((before, after))
+        if outcome == "survived" and why is None:
+            why = reasons.get((before, None))
+        if outcome == "survived":
+            survivors.append((place, diff, why))
+            equivalent += why is not None
+        elif why is not None:
+            wrong.append(diff)
+    killed, counted = len(found) - len(survivors), len(found) - equivalent
+    print(
+        f"{name}: {killed} of {counted} killed ({killed / max(counted, 1):.0%}), "
+        f"{equivalent} equivalent; {total} mutants in all"
+    )
+    for place, diff, why in survivors:
         line = place["start_pos"][0]
         print(f"  {place['module_path']}:{line} {place['operator_name']} {place['occurrence']}")
+        print(f"    equivalent: {why}" if why else "    wants a test")
         print("".join(f"    {row}\n" for row in diff.splitlines() if row[:1] in "+-"), flush=True)
-    return killed, len(found)
+    if wrong:
+        raise SystemExit("\n".join(["mutation_equivalent.toml: tests kill these mutants:", *wrong]))
 
 
 def main():

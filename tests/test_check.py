@@ -56,7 +56,7 @@ def test_as_covariance_symmetrises_rounding_and_rejects_asymmetry():
 
 
 def test_signs():
-    assert _check.positive("x", 2) == 2.0 and isinstance(_check.positive("x", 2), float)
+    assert _check.positive("x", 2) == 2.0 and type(_check.positive("x", 2)) is float
     assert _check.non_negative("x", [0, 1]).tolist() == [0.0, 1.0]
     with pytest.raises(ValueError, match="`x` must be positive, got 0"):
         _check.positive("x", [1.0, 0.0])

@@ -42,6 +42,11 @@ def _dense(mean, cov, x, sigma):
 
 
 class TestAffine:
+    def test_no_floor_and_no_ridge_by_default(self):
+        plain = AffineDenoiser([0.0], [3.0], [[1.0]])
+        assert (plain.floor, plain.ridge) == (0.0, 0.0)
+        assert plain.denoise([4.0], 1.0) == pytest.approx(3.0, rel=1e-14)
+
     @pytest.mark.parametrize(("n", "d"), [(4, 9), (9, 4), (5, 5), (1, 3), (30, 1)])
     @pytest.mark.parametrize("floor", [0.0, 0.3])
     def test_from_data_equals_dense_formula(self, n, d, floor):
@@ -391,6 +396,10 @@ class TestEmpirical:
         with pytest.raises(ValueError, match=r"`data` must have shape \(N, d\)"):
             EmpiricalDenoiser(stored.reshape(-1))
 
+    def test_a_single_point_is_the_neighbour_of_all(self):
+        index, distance = nearest_neighbours([[2.0], [-1.0]], [[1.0]])
+        assert index.tolist() == [0, 0] and distance.tolist() == [1.0, 2.0]
+
     def test_bad_streams(self):
         with pytest.raises(ValueError, match="`blocks` is empty"):
             stream_denoise(iter([]), [0.0], 1.0)
@@ -398,6 +407,8 @@ class TestEmpirical:
             stream_denoise([np.zeros((0, 1))], [0.0], 1.0)
         with pytest.raises(ValueError, match="`blocks` must all have 1 columns"):
             stream_denoise([[[0.0]], [[0.0, 1.0]]], [0.0], 1.0)
+        with pytest.raises(ValueError, match="`blocks` must all have 2 columns"):
+            stream_denoise([[[0.0, 1.0]], [[0.0]]], [0.0, 0.0], 1.0)
         with pytest.raises(ValueError, match="`blocks` has NaN"):
             stream_denoise([[[0.0]], [[np.nan]]], [0.0], 1.0)
         with pytest.raises(ValueError, match="`x`"):

@@ -87,138 +87,6 @@ def test_isotropic_traces_and_divergence_are_integrals(q):
     assert_allclose(eq.kl([1.0], n, floor=z, estimated_mean=True, **given), kl + mean, rtol=1e-10)
 
 
-# Simulation: the definitions, evaluated on drawn training sets.
-
-
-def draw(n, rng, count, values=SPECTRUM):
-    data = rng.standard_normal((count, n, values.size)) * np.sqrt(values)
-    return np.swapaxes(data, 1, 2) @ data / n
-
-
-def controlled(values, covariance, n, spectrum=SPECTRUM):
-    """Mean and standard error after regression on moments whose averages are known."""
-    trace = np.trace(covariance, axis1=1, axis2=2)
-    controls = [
-        trace - spectrum.sum(),
-        np.einsum("kii,i->k", covariance, spectrum) - np.sum(spectrum**2),
-        np.einsum("kij,kij->k", covariance, covariance)
-        - (np.sum(spectrum**2) * (1 + 1 / n) + spectrum.sum() ** 2 / n),
-        trace**2 - spectrum.sum() ** 2 - 2 * np.sum(spectrum**2) / n,
-    ]
-    design = np.stack([np.ones_like(trace), *controls], axis=1)
-    fit, _, _, _ = np.linalg.lstsq(design, values, rcond=None)
-    rest = values - design @ fit
-    inverse = np.linalg.inv(design.T @ design)[0, 0]
-    return fit[0], np.sqrt(inverse * rest.T @ rest / (len(values) - design.shape[1]))
-
-
-def fitted(covariance, level, floor):
-    d = covariance.shape[-1]
-    matrix = level * covariance + (1 - level + level * floor) * np.eye(d)
-    return np.sqrt(1 - level) * np.linalg.inv(matrix)
-
-
-def simulated_losses(covariance, other, level, floor, values=SPECTRUM):
-    """Every loss from its definition with weight matrices."""
-    d, population = values.size, np.diag(values)
-    w, w_other = fitted(covariance, level, floor), fitted(other, level, 0.1)
-
-    def quadratic(matrix, middle):
-        return np.einsum("kij,kjl,kil->k", matrix, np.broadcast_to(middle, matrix.shape), matrix)
-
-    clean = np.sum((np.eye(d) - np.sqrt(1 - level) * w) ** 2, axis=(1, 2))
-    size = np.sum(w**2, axis=(1, 2))
-    training = clean + level * quadratic(w, covariance)
-    test = clean + level * quadratic(w, population)
-    noised = level * population + (1 - level) * np.eye(d)
-    best, shrunk = fitted(population, level, 0.0), fitted(population, level, 0.3)
-    return {
-        "residual": training + level * floor * size,
-        "training": training,
-        "test": test,
-        "gap": test - training,
-        "gap with penalty": test - training - level * floor * size,
-        "alignment": quadratic(w - best, noised),
-        "alignment to a floor": quadratic(w - shrunk, noised),
-        "pair": quadratic(w - w_other, noised),
-    }
-
-
-@pytest.mark.parametrize(("level", "floor"), [(0.9, 0.0), (0.98, 0.1), (0.3, 0.0)])
-@pytest.mark.parametrize("n", [18, 36, 90])
-def test_losses_against_simulation(n, level, floor):
-    rng = np.random.default_rng(n)
-    covariance, other = draw(n, rng, 3000), draw(2 * n, rng, 3000)
-    for name, values in simulated_losses(covariance, other, level, floor).items():
-        mean, error = controlled(values, covariance, n)
-        theory = LOSSES[name](SPECTRUM, n, level, floor=floor, one_loop=True)
-        assert abs(theory - mean) < 4 * error, name
-        # The leading order alone misses the finite-size term and no more.
-        leading = LOSSES[name](SPECTRUM, n, level, floor=floor)
-        assert 10 * error < abs(leading - mean) < 0.1 * abs(mean), name
-
-
-@pytest.mark.parametrize("n", [18, 36, 90])
-def test_traces_and_divergence_against_simulation(n):
-    rng, z = np.random.default_rng(100 + n), 0.1
-    covariance = draw(n, rng, 4000)
-    shifted = covariance + z * np.eye(36)
-    inverse = np.linalg.inv(shifted)
-    squared = np.einsum("kij,kij->ki", inverse, inverse)
-    weights = rng.normal(size=36)
-    log_det = np.linalg.slogdet(shifted)[1]
-    trace = np.einsum("kii->ki", inverse)
-    kl = 0.5 * (trace @ SPECTRUM - 36 + log_det - np.sum(np.log(SPECTRUM)))
-    given = dict(one_loop=True)
-    cases = [
-        (trace.sum(axis=1), eq.trace_resolvent(SPECTRUM, n, z, **given)),
-        (trace @ weights, eq.trace_resolvent(SPECTRUM, n, z, weights=weights, **given)),
-        (squared.sum(axis=1), eq.trace_resolvent_squared(SPECTRUM, n, z, **given)),
-        (squared @ weights, eq.trace_resolvent_squared(SPECTRUM, n, z, weights=weights, **given)),
-        (log_det, eq.log_det(SPECTRUM, n, z, **given)),
-        (kl, eq.kl(SPECTRUM, n, floor=z, **given)),
-        (
-            kl + 0.5 / n * trace @ SPECTRUM,
-            eq.kl(SPECTRUM, n, floor=z, estimated_mean=True, **given),
-        ),
-    ]
-    for i, (values, theory) in enumerate(cases):
-        mean, error = controlled(values, covariance, n)
-        assert abs(theory - mean) < 4 * error, i
-    elements = eq.resolvent_squared_elements(SPECTRUM, n, z, one_loop=True)
-    for row, column in [(0, 0), (0, 1), (5, 20), (35, 35)]:
-        mean, error = controlled(inverse[:, row, column] ** 2, covariance, n)
-        assert abs(elements[row, column] - mean) < 4 * error
-    variance = log_det.var(ddof=1)
-    spread = 4 * variance * np.sqrt(2 / 4000)
-    assert abs(eq.log_det_variance(SPECTRUM, n, z) - variance) < spread
-
-
-def test_finite_size_correction_explains_what_the_leading_order_misses():
-    rng, n = np.random.default_rng(3), 40
-    covariance = draw(n, rng, 6000)
-    values = np.einsum("kij,kij->k", *[np.linalg.inv(covariance + 0.3 * np.eye(36))] * 2)
-    mean, error = controlled(values, covariance, n)
-    leading = eq.trace_resolvent_squared(SPECTRUM, n, 0.3)
-    corrected = eq.trace_resolvent_squared(SPECTRUM, n, 0.3, one_loop=True)
-    assert abs(leading - mean) > 15 * error > 4 * abs(corrected - mean)
-
-
-def test_mean_of_the_data_costs_what_is_said():
-    rng, n, z = np.random.default_rng(8), 90, 0.1
-    data = rng.standard_normal((4000, n, 36)) * np.sqrt(SPECTRUM)
-    mean = data.mean(axis=1)
-    centred = data - mean[:, None]
-    covariance = np.swapaxes(centred, 1, 2) @ centred / n
-    shift = np.einsum(
-        "ki,ki->k", mean, np.linalg.solve(covariance + z * np.eye(36), mean[..., None])[..., 0]
-    )
-    extra = eq.kl(SPECTRUM, n, floor=z, estimated_mean=True) - eq.kl(SPECTRUM, n, floor=z)
-    error = 0.5 * shift.std() / np.sqrt(4000)
-    # Leading order of a term of order one, with N - 1 degrees of freedom read as N.
-    assert abs(0.5 * shift.mean() - extra) < 4 * error + 0.03 * extra
-
-
 # Fifty digits: the textbook forms, which cancel, and derivatives of the free energy.
 
 
@@ -405,7 +273,7 @@ def test_multiplicities_order_and_broadcasting(name, one_loop):
     shuffled = np.random.default_rng(0).permutation(np.repeat(values, counts))
     assert_allclose(found, LOSSES[name](shuffled, n, ALPHA, floor=FLOOR, **given), rtol=1e-11)
     single = LOSSES[name](shuffled, 30, ALPHA[1], floor=0.02, **given)
-    assert isinstance(single, float)
+    assert type(single) is float
     assert_allclose(single, found[1, 1, 1], rtol=1e-12)
 
 
@@ -534,3 +402,135 @@ def test_the_other_arguments_are_named():
     ]:
         with pytest.raises(ValueError, match=name):
             eq.kl(*arguments, **keywords)
+
+
+# Simulation: the definitions, evaluated on drawn training sets.
+
+
+def draw(n, rng, count, values=SPECTRUM):
+    data = rng.standard_normal((count, n, values.size)) * np.sqrt(values)
+    return np.swapaxes(data, 1, 2) @ data / n
+
+
+def controlled(values, covariance, n, spectrum=SPECTRUM):
+    """Mean and standard error after regression on moments whose averages are known."""
+    trace = np.trace(covariance, axis1=1, axis2=2)
+    controls = [
+        trace - spectrum.sum(),
+        np.einsum("kii,i->k", covariance, spectrum) - np.sum(spectrum**2),
+        np.einsum("kij,kij->k", covariance, covariance)
+        - (np.sum(spectrum**2) * (1 + 1 / n) + spectrum.sum() ** 2 / n),
+        trace**2 - spectrum.sum() ** 2 - 2 * np.sum(spectrum**2) / n,
+    ]
+    design = np.stack([np.ones_like(trace), *controls], axis=1)
+    fit, _, _, _ = np.linalg.lstsq(design, values, rcond=None)
+    rest = values - design @ fit
+    inverse = np.linalg.inv(design.T @ design)[0, 0]
+    return fit[0], np.sqrt(inverse * rest.T @ rest / (len(values) - design.shape[1]))
+
+
+def fitted(covariance, level, floor):
+    d = covariance.shape[-1]
+    matrix = level * covariance + (1 - level + level * floor) * np.eye(d)
+    return np.sqrt(1 - level) * np.linalg.inv(matrix)
+
+
+def simulated_losses(covariance, other, level, floor, values=SPECTRUM):
+    """Every loss from its definition with weight matrices."""
+    d, population = values.size, np.diag(values)
+    w, w_other = fitted(covariance, level, floor), fitted(other, level, 0.1)
+
+    def quadratic(matrix, middle):
+        return np.einsum("kij,kjl,kil->k", matrix, np.broadcast_to(middle, matrix.shape), matrix)
+
+    clean = np.sum((np.eye(d) - np.sqrt(1 - level) * w) ** 2, axis=(1, 2))
+    size = np.sum(w**2, axis=(1, 2))
+    training = clean + level * quadratic(w, covariance)
+    test = clean + level * quadratic(w, population)
+    noised = level * population + (1 - level) * np.eye(d)
+    best, shrunk = fitted(population, level, 0.0), fitted(population, level, 0.3)
+    return {
+        "residual": training + level * floor * size,
+        "training": training,
+        "test": test,
+        "gap": test - training,
+        "gap with penalty": test - training - level * floor * size,
+        "alignment": quadratic(w - best, noised),
+        "alignment to a floor": quadratic(w - shrunk, noised),
+        "pair": quadratic(w - w_other, noised),
+    }
+
+
+@pytest.mark.parametrize("n", [18, 36, 90])
+def test_traces_and_divergence_against_simulation(n):
+    rng, z = np.random.default_rng(100 + n), 0.1
+    covariance = draw(n, rng, 4000)
+    shifted = covariance + z * np.eye(36)
+    inverse = np.linalg.inv(shifted)
+    squared = np.einsum("kij,kij->ki", inverse, inverse)
+    weights = rng.normal(size=36)
+    log_det = np.linalg.slogdet(shifted)[1]
+    trace = np.einsum("kii->ki", inverse)
+    kl = 0.5 * (trace @ SPECTRUM - 36 + log_det - np.sum(np.log(SPECTRUM)))
+    given = dict(one_loop=True)
+    cases = [
+        (trace.sum(axis=1), eq.trace_resolvent(SPECTRUM, n, z, **given)),
+        (trace @ weights, eq.trace_resolvent(SPECTRUM, n, z, weights=weights, **given)),
+        (squared.sum(axis=1), eq.trace_resolvent_squared(SPECTRUM, n, z, **given)),
+        (squared @ weights, eq.trace_resolvent_squared(SPECTRUM, n, z, weights=weights, **given)),
+        (log_det, eq.log_det(SPECTRUM, n, z, **given)),
+        (kl, eq.kl(SPECTRUM, n, floor=z, **given)),
+        (
+            kl + 0.5 / n * trace @ SPECTRUM,
+            eq.kl(SPECTRUM, n, floor=z, estimated_mean=True, **given),
+        ),
+    ]
+    for i, (values, theory) in enumerate(cases):
+        mean, error = controlled(values, covariance, n)
+        assert abs(theory - mean) < 4 * error, i
+    elements = eq.resolvent_squared_elements(SPECTRUM, n, z, one_loop=True)
+    for row, column in [(0, 0), (0, 1), (5, 20), (35, 35)]:
+        mean, error = controlled(inverse[:, row, column] ** 2, covariance, n)
+        assert abs(elements[row, column] - mean) < 4 * error
+    variance = log_det.var(ddof=1)
+    spread = 4 * variance * np.sqrt(2 / 4000)
+    assert abs(eq.log_det_variance(SPECTRUM, n, z) - variance) < spread
+
+
+def test_finite_size_correction_explains_what_the_leading_order_misses():
+    rng, n = np.random.default_rng(3), 40
+    covariance = draw(n, rng, 6000)
+    values = np.einsum("kij,kij->k", *[np.linalg.inv(covariance + 0.3 * np.eye(36))] * 2)
+    mean, error = controlled(values, covariance, n)
+    leading = eq.trace_resolvent_squared(SPECTRUM, n, 0.3)
+    corrected = eq.trace_resolvent_squared(SPECTRUM, n, 0.3, one_loop=True)
+    assert abs(leading - mean) > 15 * error > 4 * abs(corrected - mean)
+
+
+def test_mean_of_the_data_costs_what_is_said():
+    rng, n, z = np.random.default_rng(8), 90, 0.1
+    data = rng.standard_normal((4000, n, 36)) * np.sqrt(SPECTRUM)
+    mean = data.mean(axis=1)
+    centred = data - mean[:, None]
+    covariance = np.swapaxes(centred, 1, 2) @ centred / n
+    shift = np.einsum(
+        "ki,ki->k", mean, np.linalg.solve(covariance + z * np.eye(36), mean[..., None])[..., 0]
+    )
+    extra = eq.kl(SPECTRUM, n, floor=z, estimated_mean=True) - eq.kl(SPECTRUM, n, floor=z)
+    error = 0.5 * shift.std() / np.sqrt(4000)
+    # Leading order of a term of order one, with N - 1 degrees of freedom read as N.
+    assert abs(0.5 * shift.mean() - extra) < 4 * error + 0.03 * extra
+
+
+@pytest.mark.parametrize(("level", "floor"), [(0.9, 0.0), (0.98, 0.1), (0.3, 0.0)])
+@pytest.mark.parametrize("n", [18, 36, 90])
+def test_losses_against_simulation(n, level, floor):
+    rng = np.random.default_rng(n)
+    covariance, other = draw(n, rng, 3000), draw(2 * n, rng, 3000)
+    for name, values in simulated_losses(covariance, other, level, floor).items():
+        mean, error = controlled(values, covariance, n)
+        theory = LOSSES[name](SPECTRUM, n, level, floor=floor, one_loop=True)
+        assert abs(theory - mean) < 4 * error, name
+        # The leading order alone misses the finite-size term and no more.
+        leading = LOSSES[name](SPECTRUM, n, level, floor=floor)
+        assert 10 * error < abs(leading - mean) < 0.1 * abs(mean), name

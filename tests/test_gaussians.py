@@ -212,7 +212,7 @@ def test_spectral_limits_and_broadcasting():
     values = gaussians.kl_spectral(np.ones((4, 1, 3)), np.full((2, 3), 2.0))
     assert values.shape == (4, 2)
     assert_allclose(values, 3 * kl_mp(1, 2))
-    assert isinstance(gaussians.kl_spectral([1.0], [2.0]), float)
+    assert type(gaussians.kl_spectral([1.0], [2.0])) is float
     assert_allclose(gaussians.kl_spectral([1.0, 1.0], [1.0, 1.0], shift=3.0), 9.0)
 
 
@@ -295,6 +295,7 @@ BAD = [
     (lambda: gaussians.condition([0] * 3, np.ones((3, 3)), [0, 1], [1, 1]), "redundant"),
     (lambda: gaussians.posterior_mean([0, 0], EYE, [1.0], signal=1, noise=1), "`x`"),
     (lambda: gaussians.posterior_mean([0], [[1]], 1.0, signal=1, noise=1), "`x`"),
+    (lambda: gaussians.posterior_mean([0], [[1]], [1.0, 2.0], signal=1, noise=1), "`x`"),
     (lambda: gaussians.posterior_mean([0], [[1]], [1.0], signal=0, noise=1), "signal"),
     (lambda: gaussians.sample([0, 0], EYE, 0, np.random.default_rng(0)), "n_samples"),
 ]

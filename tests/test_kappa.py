@@ -118,7 +118,7 @@ def test_shapes():
     values = spectra.power_law(12, 1.0)
     table = solve_kappa(values, np.array([[4.0], [20.0]]), np.array([0.1, 1.0, 10.0]))
     assert table.shape == (2, 3)
-    assert isinstance(solve_kappa(values, 20, 1.0), float)
+    assert type(solve_kappa(values, 20, 1.0)) is float
     assert_allclose(table[1, 1], solve_kappa(values, 20, 1.0), rtol=1e-14)
     assert solve_kappa(values, np.ones(0), 1.0).shape == (0,)
     order = RNG.permutation(12)
@@ -155,3 +155,5 @@ def test_bad_input_is_named(arguments, name):
     for bad in ([0.0], [1.0, 1.0]):
         with pytest.raises(ValueError, match="multiplicities"):
             solve_kappa([1.0], 2, 1.0, multiplicities=bad)
+    with pytest.raises(ValueError, match="multiplicities"):
+        solve_kappa([1.0, 2.0], 2, 1.0, multiplicities=[1.0])

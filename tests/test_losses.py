@@ -206,7 +206,7 @@ def test_shares_sum_to_the_total_with_and_without_compression(function):
     assert shares.shape == (40, 3, 150)
     np.testing.assert_allclose(total, shares.sum(-1), rtol=1e-12)
     single = function(modes, level[7, 0], floor=0.3)
-    assert isinstance(single, float)
+    assert type(single) is float
     np.testing.assert_allclose(single, total[7, 2], rtol=1e-12)
 
 

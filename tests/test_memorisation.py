@@ -78,29 +78,6 @@ def high_precision(mean, variances, points, bandwidth):
     return own, cross / n, model
 
 
-@pytest.mark.parametrize("d", [3, 60, 900])
-def test_distance_and_gap_in_high_dimension_against_many_digits(d):
-    rng = np.random.default_rng(1)
-    variances, mean = rng.uniform(0.4, 1.5, d), 0.1 * rng.standard_normal(d)
-    train, fresh = rng.standard_normal((2, 6, d))
-    one, two = kernel_density(train), kernel_density(fresh[:5])
-    with mpmath.workdps(500):
-        own, cross, model = high_precision(mean, variances, train, one.bandwidth)
-        distance = model - 2 * cross + own
-        other = high_precision(mean, variances, fresh[:5], two.bandwidth)
-        unit = (4 * mpmath.pi) ** (mpmath.mpf(-d) / 2)
-        # The default bandwidth makes the diagonals equal; its rounding must not count.
-        pairs = [
-            x - unit * (1 / (mpmath.mpf(w.bandwidth) ** d * len(w.points)))
-            for x, w in ((own, one), (other[0], two))
-        ]
-        gap = (pairs[0] - pairs[1] - 2 * (cross - other[1])) / unit
-        expected = float(mpmath.log(distance)), float(mpmath.log(abs(gap))), float(mpmath.sign(gap))
-    assert_allclose(log_l2_distance(mean, np.diag(variances), one), expected[0], rtol=1e-10)
-    sign, size = memorisation_gap(mean, np.diag(variances), one, two)
-    assert_allclose([size, sign], expected[1:], rtol=1e-9, atol=1e-9)
-
-
 def test_gap_is_the_difference_of_the_distances():
     rng = np.random.default_rng(0)
     for reference in (
@@ -193,14 +170,15 @@ def test_kl_gap_is_the_difference_of_two_divergences():
     assert_allclose(gap, expected, rtol=1e-12)
 
 
-def test_likelihood_gap_against_sampled_log_densities():
+def test_likelihood_gap_against_log_densities():
     rng = np.random.default_rng(0)
-    points, law = rng.standard_normal((9, 2)), multivariate_normal([0.1, 0.0], COV)
-    fresh = law.logpdf(np.random.default_rng(1).multivariate_normal([0.3, 0], np.eye(2), 400_000))
-    value = likelihood_gap([0.1, 0.0], COV, points, [0.3, 0.0], np.eye(2))
-    measured = law.logpdf(points).mean() - fresh.mean()
-    assert abs(value - measured) < 4 * fresh.std() / np.sqrt(fresh.size)
-    assert abs(1.05 * value - measured) > 4 * fresh.std() / np.sqrt(fresh.size)
+    points, law = rng.standard_normal((9, 2)), multivariate_normal([0.1, -0.2], COV)
+    truth, true_cov = np.array([0.3, 0.7]), np.array([[2.0, -0.5], [-0.5, 0.8]])
+    # Four points with the mean and covariance of the truth average a quadratic exactly.
+    root = np.sqrt(2) * np.linalg.cholesky(true_cov).T
+    fresh = law.logpdf(np.concatenate([truth + root, truth - root]))
+    value = likelihood_gap([0.1, -0.2], COV, points, truth, true_cov)
+    assert_allclose(value, law.logpdf(points).mean() - fresh.mean(), rtol=1e-12)
 
 
 def test_copy_rate_is_one_for_copies_and_one_half_without_memory():
@@ -229,18 +207,6 @@ def test_pixel_distance_against_quadrature():
     assert_allclose(pixel_distance(first, second, std), total, rtol=1e-8)
 
 
-@pytest.mark.parametrize("n, m", [(1, 1), (3, 8), (10, 40)])
-def test_mean_pixel_distance_of_a_perfect_generator_by_sampling(n, m):
-    rng = np.random.default_rng(0)
-    draws = [
-        pixel_distance(rng.normal(0, 0.3, (n, 50)), rng.normal(0, 0.3, (m, 50)), 0.3)
-        for _ in range(2000)
-    ]
-    error = np.std(draws) / np.sqrt(len(draws))
-    assert abs(np.mean(draws) - pixel_distance_mean(n, m)) < 4 * error
-    assert abs(np.mean(draws) - 1.1 * pixel_distance_mean(n, m)) > 4 * error
-
-
 def test_mean_pixel_distance_reference_value_of_the_script_units():
     script = np.sqrt(2 * np.pi) / 0.1 * pixel_distance_mean(10, 10_000)
     assert_allclose(script, 13.44, atol=0.005)
@@ -264,28 +230,6 @@ def test_simulated_gap_uses_the_law_of_the_samples():
         fresh = kernel_density(rng.standard_normal((30, d)))
         gap = memorisation_gap(mean, spread * w @ w.T, kernel_density(y), fresh)
         assert_allclose([study.sign[run], study.log_size[run]], gap, rtol=1e-8)
-
-
-def test_criterion_is_fair_only_with_a_reference_of_the_same_size():
-    kw = {"grid": [1.0], "dimension": 20, "n_samples": 100, "n_runs": 100}
-    rng = np.random.default_rng
-    fair = simulate_gap(**kw, rng=rng(0), reference=100, placebo=True)
-    large = simulate_gap(**kw, rng=rng(0), reference=2000, placebo=True)
-    real = simulate_gap(**kw, rng=rng(0), reference=100)
-    assert abs(fair.probability - 0.5) < 4 * fair.standard_error
-    assert large.probability > 0.9
-    assert real.probability < 0.4
-
-
-def test_exact_reference_and_swapped_factors_change_the_verdict():
-    kw = {"grid": [0.98], "dimension": 50, "n_samples": 25, "n_runs": 40}
-    rng = np.random.default_rng
-    assert simulate_gap(**kw, rng=rng(0), reference=500).probability == 0.0
-    exact = gaussian_reference(np.zeros(50), 1.0)
-    assert simulate_gap(**kw, rng=rng(0), reference=exact).probability > 0.9
-    assert simulate_gap(**kw, rng=rng(0), reference=500, swapped=True).probability > 0.05
-    scaled = simulate_gap([4 * 0.98], 50, 25, 40, rng(0), reference=500, variance=4.0, swapped=True)
-    assert_allclose(scaled.sign, simulate_gap(**kw, rng=rng(0), reference=500, swapped=True).sign)
 
 
 RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]])
@@ -318,6 +262,7 @@ RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]]
         (lambda: likelihood_gap([0.0], [[1.0]], [[1, 1], [2, 2]], [0.0], [[1.0]]), "mean"),
         (lambda: copy_rate([[0.0]], [[0.0]], [[0.0], [1.0]]), "points"),
         (lambda: pixel_distance([[0.0]], [[0.0, 1.0]], 1.0), "first"),
+        (lambda: pixel_distance(np.ones((0, 1)), [[0.0]], 1.0), "first"),
         (lambda: pixel_distance([[0.0]], [[0.0]], 0.0), "std"),
         (lambda: pixel_distance_mean(0, 3), "n_first"),
         (lambda: simulate_gap([1.0], 2, 5, 2, 0, reference=5), "rng"),
@@ -338,3 +283,62 @@ def test_bad_input_names_the_argument(call, name):
 def test_study_error_never_vanishes():
     study = memorisation.GapStudy(np.ones(8), np.zeros(8))
     assert study.probability == 1.0 and study.standard_error > 0.05
+    half = memorisation.GapStudy(np.array([1.0, 1.0, 0.0, -1.0]), np.zeros(4))
+    assert_allclose([half.probability, half.standard_error], [0.5, np.sqrt(0.25 / 6)], rtol=1e-14)
+
+
+@pytest.mark.parametrize("d", [3, 60, 900])
+def test_distance_and_gap_in_high_dimension_against_many_digits(d):
+    rng = np.random.default_rng(1)
+    variances, mean = rng.uniform(0.4, 1.5, d), 0.1 * rng.standard_normal(d)
+    train, fresh = rng.standard_normal((2, 6, d))
+    one, two = kernel_density(train), kernel_density(fresh[:5])
+    with mpmath.workdps(500):
+        own, cross, model = high_precision(mean, variances, train, one.bandwidth)
+        distance = model - 2 * cross + own
+        other = high_precision(mean, variances, fresh[:5], two.bandwidth)
+        unit = (4 * mpmath.pi) ** (mpmath.mpf(-d) / 2)
+        # The default bandwidth makes the diagonals equal; its rounding must not count.
+        pairs = [
+            x - unit * (1 / (mpmath.mpf(w.bandwidth) ** d * len(w.points)))
+            for x, w in ((own, one), (other[0], two))
+        ]
+        gap = (pairs[0] - pairs[1] - 2 * (cross - other[1])) / unit
+        expected = float(mpmath.log(distance)), float(mpmath.log(abs(gap))), float(mpmath.sign(gap))
+    assert_allclose(log_l2_distance(mean, np.diag(variances), one), expected[0], rtol=1e-10)
+    sign, size = memorisation_gap(mean, np.diag(variances), one, two)
+    assert_allclose([size, sign], expected[1:], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n, m", [(1, 1), (3, 8), (10, 40)])
+def test_mean_pixel_distance_of_a_perfect_generator_by_sampling(n, m):
+    rng = np.random.default_rng(0)
+    draws = [
+        pixel_distance(rng.normal(0, 0.3, (n, 50)), rng.normal(0, 0.3, (m, 50)), 0.3)
+        for _ in range(2000)
+    ]
+    error = np.std(draws) / np.sqrt(len(draws))
+    assert abs(np.mean(draws) - pixel_distance_mean(n, m)) < 4 * error
+    assert abs(np.mean(draws) - 1.1 * pixel_distance_mean(n, m)) > 4 * error
+
+
+def test_exact_reference_and_swapped_factors_change_the_verdict():
+    kw = {"grid": [0.98], "dimension": 50, "n_samples": 25, "n_runs": 40}
+    rng = np.random.default_rng
+    assert simulate_gap(**kw, rng=rng(0), reference=500).probability == 0.0
+    exact = gaussian_reference(np.zeros(50), 1.0)
+    assert simulate_gap(**kw, rng=rng(0), reference=exact).probability > 0.9
+    assert simulate_gap(**kw, rng=rng(0), reference=500, swapped=True).probability > 0.05
+    scaled = simulate_gap([4 * 0.98], 50, 25, 40, rng(0), reference=500, variance=4.0, swapped=True)
+    assert_allclose(scaled.sign, simulate_gap(**kw, rng=rng(0), reference=500, swapped=True).sign)
+
+
+def test_criterion_is_fair_only_with_a_reference_of_the_same_size():
+    kw = {"grid": [1.0], "dimension": 20, "n_samples": 100, "n_runs": 60}
+    rng = np.random.default_rng
+    fair = simulate_gap(**kw, rng=rng(0), reference=100, placebo=True)
+    large = simulate_gap(**kw, rng=rng(0), reference=1000, placebo=True)
+    real = simulate_gap(**kw, rng=rng(0), reference=100)
+    assert abs(fair.probability - 0.5) < 4 * fair.standard_error
+    assert large.probability > 0.9
+    assert real.probability < 0.4

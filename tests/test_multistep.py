@@ -251,6 +251,15 @@ def test_continuum_grid_and_its_divergence(rule, tolerance):
     assert_allclose(continuum_grid([1.0], 200, 400.0, rule="ddim")[5:], best[5:], rtol=1e-3)
 
 
+@pytest.mark.parametrize("rule", ["ddpm", "ddim"])
+def test_continuum_takes_a_multiplicity_as_repeated_modes(rule):
+    once = [1.0, 0.1], 8, 30.0
+    many = [1.0, 0.1, 0.1, 1.0, 0.1], 8, 30.0
+    for function in (continuum_grid, continuum_kl):
+        found = function(*once, rule=rule, multiplicities=[2.0, 3.0])
+        assert_allclose(found, function(*many, rule=rule), rtol=1e-10)
+
+
 def test_network_schedule_against_point_by_point_sampling_moments():
     steps, v0 = 7, 0.3
     beta = 1e-4 + np.arange(steps + 1) / steps * (0.02 - 1e-4)
@@ -296,18 +305,6 @@ def test_teacher_forced_sum_changes_direction_at_twice_the_dimension():
     assert_allclose(slope(102), 0, atol=1e-12)
 
 
-def test_averaged_noise_limit_against_the_spectra_of_large_samples():
-    grid, c, d = best_grid(5, 1.0), 0.5, 400
-    rng = np.random.default_rng(0)
-    values = []
-    for _ in range(8):
-        points = rng.standard_normal((int(d / c), d))
-        s = np.linalg.eigvalsh(points.T @ points / len(points))
-        variance = step_variance(s, grid, start=1.0 + grid[-1])
-        values.append(gaussians.kl_spectral(variance, np.ones(d)) / d)
-    assert_allclose(averaged_noise_kl(c, grid), np.mean(values), rtol=1e-2)
-
-
 def test_averaged_noise_limit_against_quadrature_of_the_density():
     from scipy.integrate import quad
 
@@ -327,28 +324,6 @@ def test_many_steps_with_averaged_noise_leave_the_fitted_gaussian():
     many = step_variance(s, best_grid(20_000, end), start=1.0 + end)
     limit = s + (s / (s + end)) ** 2 * (1.0 - s)
     assert_allclose(many, limit, rtol=1e-3)
-
-
-@pytest.mark.parametrize("rule", ["ddpm", "ddim"])
-def test_fresh_sets_trace_against_training(rule):
-    d, n, s, grid = 4, 11, 1.3, best_grid(3, 1.0)
-    rng, traces = np.random.default_rng(2), []
-    for _ in range(3000):
-        parts = [train_steps(np.sqrt(s) * rng.standard_normal((n, d)), [w], rng) for w in grid]
-        chain = multistep.LinearChain(
-            grid,
-            np.concatenate([p.weights for p in parts]),
-            np.concatenate([p.centres for p in parts]),
-            np.concatenate([p.noised_centres for p in parts]),
-            s,
-        )
-        traces.append(np.trace(chain.law(rule=rule)[1]) / d)
-    error = np.std(traces) / np.sqrt(len(traces))
-    value = fresh_sets_trace(grid, d, n, variance=s, rule=rule)
-    assert abs(np.mean(traces) - value) < 4 * error
-    assert (
-        abs(np.mean(traces) - fresh_sets_trace(grid, d, n + 2, variance=s, rule=rule)) > 4 * error
-    )
 
 
 def test_fresh_sets_trace_at_one_step_and_with_many_points():
@@ -403,35 +378,6 @@ def test_averaged_noise_is_the_limit_of_many_copies_and_the_closed_form():
     assert_allclose(averaged.law()[1], closed, rtol=1e-11)
 
 
-def test_law_of_a_chain_by_sampling():
-    rng = np.random.default_rng(1)
-    chain = train_steps(rng.normal(2.0, 1.0, (9, 2)), GRID, rng)
-    start = chain.variance + GRID[-1]
-    y = chain.centres[-1] + np.sqrt(start) * rng.standard_normal((300_000, 2))
-    below = np.append(0.0, GRID[:-1])
-    for k in range(3, -1, -1):
-        keep = below[k] / GRID[k]
-        clean = chain.centres[k] + (y - chain.noised_centres[k]) @ chain.weights[k].T
-        y = keep * y + (1 - keep) * clean
-        y += np.sqrt(below[k] * (1 - keep)) * rng.standard_normal(y.shape)
-    mean, cov = chain.law()
-    assert np.all(np.abs(y.mean(axis=0) - mean) < 4 * y.std(axis=0) / np.sqrt(len(y)))
-    second = (y - mean)[:, :, None] * (y - mean)[:, None]
-    error = second.std(axis=0) / np.sqrt(len(y))
-    assert np.all(np.abs(second.mean(axis=0) - cov) < 4 * error)
-
-
-def test_shared_path_has_an_inner_optimum_and_fresh_noise_has_none():
-    grids = [best_grid(k, 1.0) for k in (1, 3, 20)]
-    run = {
-        noise: simulate_step_kl(grids, np.ones(20), 40, 40, np.random.default_rng(0), noise=noise)
-        for noise in ("path", "fresh", "averaged", "fresh sets")
-    }
-    assert run["path"].best == 3 and run["path"].contenders == (3,)
-    assert all(run[noise].best == 20 for noise in ("fresh", "averaged", "fresh sets"))
-    assert np.all(run["path"].standard_error > 0)
-
-
 def test_too_few_points_give_an_infinite_divergence():
     study = simulate_step_kl([[1.0]], np.ones(5), 5, 2, np.random.default_rng(0))
     assert np.all(np.isinf(study.kl))
@@ -480,3 +426,66 @@ RNG = np.random.default_rng(0)
 def test_bad_input_names_the_argument(call, name):
     with pytest.raises((ValueError, TypeError), match=f"`{name}`"):
         call()
+
+
+def test_shared_path_has_an_inner_optimum_and_fresh_noise_has_none():
+    grids = [best_grid(k, 1.0) for k in (1, 3, 20)]
+    run = {
+        noise: simulate_step_kl(grids, np.ones(20), 40, 40, np.random.default_rng(0), noise=noise)
+        for noise in ("path", "fresh", "averaged", "fresh sets")
+    }
+    assert run["path"].best == 3 and run["path"].contenders == (3,)
+    assert all(run[noise].best == 20 for noise in ("fresh", "averaged", "fresh sets"))
+    assert np.all(run["path"].standard_error > 0)
+
+
+def test_averaged_noise_limit_against_the_spectra_of_large_samples():
+    grid, c, d = best_grid(5, 1.0), 0.5, 400
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(8):
+        points = rng.standard_normal((int(d / c), d))
+        s = np.linalg.eigvalsh(points.T @ points / len(points))
+        variance = step_variance(s, grid, start=1.0 + grid[-1])
+        values.append(gaussians.kl_spectral(variance, np.ones(d)) / d)
+    assert_allclose(averaged_noise_kl(c, grid), np.mean(values), rtol=1e-2)
+
+
+def test_law_of_a_chain_by_sampling():
+    rng = np.random.default_rng(1)
+    chain = train_steps(rng.normal(2.0, 1.0, (9, 2)), GRID, rng)
+    start = chain.variance + GRID[-1]
+    y = chain.centres[-1] + np.sqrt(start) * rng.standard_normal((300_000, 2))
+    below = np.append(0.0, GRID[:-1])
+    for k in range(3, -1, -1):
+        keep = below[k] / GRID[k]
+        clean = chain.centres[k] + (y - chain.noised_centres[k]) @ chain.weights[k].T
+        y = keep * y + (1 - keep) * clean
+        y += np.sqrt(below[k] * (1 - keep)) * rng.standard_normal(y.shape)
+    mean, cov = chain.law()
+    assert np.all(np.abs(y.mean(axis=0) - mean) < 4 * y.std(axis=0) / np.sqrt(len(y)))
+    second = (y - mean)[:, :, None] * (y - mean)[:, None]
+    error = second.std(axis=0) / np.sqrt(len(y))
+    assert np.all(np.abs(second.mean(axis=0) - cov) < 4 * error)
+
+
+@pytest.mark.parametrize("rule", ["ddpm", "ddim"])
+def test_fresh_sets_trace_against_training(rule):
+    d, n, s, grid = 4, 11, 1.3, best_grid(3, 1.0)
+    rng, traces = np.random.default_rng(2), []
+    for _ in range(3000):
+        parts = [train_steps(np.sqrt(s) * rng.standard_normal((n, d)), [w], rng) for w in grid]
+        chain = multistep.LinearChain(
+            grid,
+            np.concatenate([p.weights for p in parts]),
+            np.concatenate([p.centres for p in parts]),
+            np.concatenate([p.noised_centres for p in parts]),
+            s,
+        )
+        traces.append(np.trace(chain.law(rule=rule)[1]) / d)
+    error = np.std(traces) / np.sqrt(len(traces))
+    value = fresh_sets_trace(grid, d, n, variance=s, rule=rule)
+    assert abs(np.mean(traces) - value) < 4 * error
+    assert (
+        abs(np.mean(traces) - fresh_sets_trace(grid, d, n + 2, variance=s, rule=rule)) > 4 * error
+    )

@@ -233,12 +233,27 @@ def test_residual_noise_restores_the_data_law():
         lambda: onestep.kl_anisotropic([1.0, -1.0], time=1.0, noise_scale=1.0),
         lambda: onestep.kl_anisotropic(1.0, time=1.0, noise_scale=1.0),
         lambda: OneStepModel(time=[1.0, 2.0], noise_scale=1.0),
-        lambda: OneStepModel(time=1.0, noise_scale=1.0, dimension=3).denoise([1.0, 2.0]),
     ],
 )
 def test_bad_values_are_refused(call):
     with pytest.raises(ValueError):
         call()
+
+
+def test_denoiser_refuses_points_of_another_dimension():
+    model = OneStepModel(time=1.0, noise_scale=1.0, dimension=3)
+    for x in (1.0, [1.0], [1.0, 2.0], np.ones(4)):
+        with pytest.raises(ValueError, match="x must have shape"):
+            model.denoise(x)
+
+
+def test_simulation_of_centred_data_is_the_default():
+    model = OneStepModel(time=1.0, noise_scale=1.0, dimension=3)
+    runs = [
+        onestep.simulate_population(model, 50, np.random.default_rng(3), **options)
+        for options in ({}, {"mean": 0.0, "add_residual": False})
+    ]
+    assert runs[0].kl == runs[1].kl and np.array_equal(runs[0].mean, runs[1].mean)
 
 
 def test_simulation_refuses_bad_input():

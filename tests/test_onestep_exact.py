@@ -150,50 +150,11 @@ def test_log_det_grows_with_the_correlation_and_falls_with_samples(dimension, ex
     assert value <= 0
 
 
-@pytest.mark.parametrize(("dimension", "degrees"), [(3, 4), (4, 7), (4, 8), (6, 9)])
-def test_log_det_and_trace_by_simulated_regression(dimension, degrees):
-    rng = np.random.default_rng(dimension + degrees)
-    runs = onestep.simulate_finite(
-        model(0.8, dimension, variance=2.5),
-        degrees + 1,
-        4000,
-        rng,
-        sampler="population",
-        route="regression",
-    )
-    assert within(runs.log_det, onestep.expected_log_det(0.8, dimension, degrees + 1))
-    assert not within(runs.log_det, 1.2 * onestep.expected_log_det(0.8, dimension, degrees + 1))
-
-
-@pytest.mark.parametrize("n_samples", [3, 5, 8, 18, 22, 30, 60])
-def test_trace_and_mean_term_on_both_sides_of_n_equal_d(n_samples):
-    rng = np.random.default_rng(n_samples)
-    runs = onestep.simulate_finite(
-        model(0.7, 12), n_samples, 3000, rng, sampler="population", route="regression"
-    )
-    assert within(runs.trace, onestep.expected_trace(0.7, 12, n_samples))
-    mean_term = onestep.expected_mean_term(0.7, 12, n_samples, sampler="population")
-    assert within(runs.kl_mean, mean_term)
-
-
 def test_trace_has_no_mean_within_one_of_the_threshold_and_none_is_needed_without_noise():
     values = [onestep.expected_trace(1.0, 8, n) for n in (8, 9, 10)]
     assert values == [np.inf] * 3
     assert [onestep.expected_trace(0.0, 8, n) for n in (1, 4, 9, 40)] == [0, 3, 8, 8]
     assert onestep.expected_trace(1.0, 8, 1) == 0
-
-
-@pytest.mark.parametrize("sampler", ["isotropic", "population", "full"])
-@pytest.mark.parametrize("n_samples", [20, 24, 60])
-@pytest.mark.parametrize("route", ["wishart", "regression"])
-def test_expected_kl_of_every_sampler(sampler, n_samples, route):
-    rng = np.random.default_rng([n_samples, len(sampler), len(route)])
-    runs = onestep.simulate_finite(
-        model(0.6, 8, variance=0.3), n_samples, 3000, rng, sampler=sampler, route=route
-    )
-    expected = onestep.expected_kl(0.6, 8, n_samples, sampler=sampler)
-    assert within(runs.kl, expected)
-    assert not within(runs.kl, 1.05 * expected)
 
 
 def test_expected_kl_with_known_mean_shifts_by_one_sample():
@@ -202,28 +163,6 @@ def test_expected_kl_with_known_mean_shifts_by_one_sample():
     assert_allclose(
         onestep.expected_kl(0.6, 8, 24, intercept=False), expected - mean_term, rtol=1e-13
     )
-
-
-def test_covariance_of_input_variance_and_trace():
-    """The correction of the isotropic input, measured alone with a shared random stream."""
-    rho, dimension, degrees = 0.4, 4, 10
-    rng = np.random.default_rng(5)
-    x = rng.standard_normal((60_000, degrees, dimension))
-    y = np.sqrt(rho) * x + np.sqrt(1 - rho) * rng.standard_normal(x.shape)
-    gram = np.swapaxes(x, 1, 2) @ x
-    maps = np.linalg.solve(gram, np.swapaxes(x, 1, 2) @ y)
-    variance = 1 - rho + rho * np.mean(y**2, axis=(1, 2))
-    trace = np.sum(maps**2, axis=(1, 2))
-    draws = (variance - 1) * (trace - trace.mean())
-    kappa = dimension / (degrees - dimension - 1)
-    assert within(draws, 2 * rho * (1 - rho) / degrees * (2 * rho + (1 - 2 * rho) * kappa))
-    gain = 0.5 * ((variance - 1) * trace - dimension * np.log(variance))
-    isotropic, population = (
-        onestep.expected_kl(1 / rho - 1, dimension, degrees, sampler=name, intercept=False)
-        for name in ("isotropic", "population")
-    )
-    assert within(gain, isotropic - population)
-    assert not within(gain, 0.8 * (isotropic - population))
 
 
 def test_finiteness_begins_at_d_plus_three():
@@ -239,7 +178,7 @@ def test_finiteness_begins_at_d_plus_three():
     ]
 
 
-@pytest.mark.parametrize("count", [1, 2, 9, 400, 10**6])
+@pytest.mark.parametrize("count", [1, 2, 9, 400, 10**6, 10**8])
 def test_mean_log_of_a_chi_square_against_digamma(count):
     with mpmath.workdps(40):
         expected = float(mpmath.digamma(mpmath.mpf(count) / 2) - mpmath.log(mpmath.mpf(count) / 2))
@@ -259,17 +198,6 @@ def test_lower_bound_is_below_the_average_and_vanishes_at_two_d():
         assert abs(onestep.kl_lower_bound(ratio, 10, 22)) < 1e-13
     assert np.isfinite(onestep.kl_lower_bound(1.0, 10, 5))
     assert np.isinf(onestep.kl_lower_bound(1.0, 10, 11))
-
-
-@pytest.mark.parametrize("n_samples", [9, 10, 14])
-def test_inverse_diagonal_has_a_chi_square_law_and_a_heavy_tail(n_samples):
-    dimension, rng = 8, np.random.default_rng(n_samples)
-    x = rng.standard_normal((4000, n_samples, dimension))
-    x -= x.mean(axis=1, keepdims=True)
-    inverse = np.linalg.inv(np.swapaxes(x, 1, 2) @ x)
-    freedom = n_samples - 1 - dimension + 1
-    assert kstest(1 / inverse[:, 2, 2], chi2(freedom).cdf).pvalue > 1e-3
-    assert kstest(1 / inverse[:, 2, 2], chi2(freedom + 1).cdf).pvalue < 1e-6
 
 
 CALLS = [
@@ -314,3 +242,75 @@ def test_bad_options_are_named():
     for function in (onestep.expected_trace, onestep.expected_log_det, onestep.expected_kl):
         with pytest.raises(TypeError, match="`intercept`"):
             function(1.0, 3, 9, intercept=1)
+
+
+@pytest.mark.parametrize("n_samples", [9, 10, 14])
+def test_inverse_diagonal_has_a_chi_square_law_and_a_heavy_tail(n_samples):
+    dimension, rng = 8, np.random.default_rng(n_samples)
+    x = rng.standard_normal((4000, n_samples, dimension))
+    x -= x.mean(axis=1, keepdims=True)
+    inverse = np.linalg.inv(np.swapaxes(x, 1, 2) @ x)
+    freedom = n_samples - 1 - dimension + 1
+    assert kstest(1 / inverse[:, 2, 2], chi2(freedom).cdf).pvalue > 1e-3
+    assert kstest(1 / inverse[:, 2, 2], chi2(freedom + 1).cdf).pvalue < 1e-6
+
+
+@pytest.mark.parametrize(("dimension", "degrees"), [(3, 4), (4, 7), (4, 8), (6, 9)])
+def test_log_det_and_trace_by_simulated_regression(dimension, degrees):
+    rng = np.random.default_rng(dimension + degrees)
+    runs = onestep.simulate_finite(
+        model(0.8, dimension, variance=2.5),
+        degrees + 1,
+        4000,
+        rng,
+        sampler="population",
+        route="regression",
+    )
+    assert within(runs.log_det, onestep.expected_log_det(0.8, dimension, degrees + 1))
+    assert not within(runs.log_det, 1.2 * onestep.expected_log_det(0.8, dimension, degrees + 1))
+
+
+@pytest.mark.parametrize("n_samples", [3, 5, 8, 18, 22, 30, 60])
+def test_trace_and_mean_term_on_both_sides_of_n_equal_d(n_samples):
+    rng = np.random.default_rng(n_samples)
+    runs = onestep.simulate_finite(
+        model(0.7, 12), n_samples, 3000, rng, sampler="population", route="regression"
+    )
+    assert within(runs.trace, onestep.expected_trace(0.7, 12, n_samples))
+    mean_term = onestep.expected_mean_term(0.7, 12, n_samples, sampler="population")
+    assert within(runs.kl_mean, mean_term)
+
+
+def test_covariance_of_input_variance_and_trace():
+    """The correction of the isotropic input, measured alone with a shared random stream."""
+    rho, dimension, degrees = 0.4, 4, 10
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((60_000, degrees, dimension))
+    y = np.sqrt(rho) * x + np.sqrt(1 - rho) * rng.standard_normal(x.shape)
+    gram = np.swapaxes(x, 1, 2) @ x
+    maps = np.linalg.solve(gram, np.swapaxes(x, 1, 2) @ y)
+    variance = 1 - rho + rho * np.mean(y**2, axis=(1, 2))
+    trace = np.sum(maps**2, axis=(1, 2))
+    draws = (variance - 1) * (trace - trace.mean())
+    kappa = dimension / (degrees - dimension - 1)
+    assert within(draws, 2 * rho * (1 - rho) / degrees * (2 * rho + (1 - 2 * rho) * kappa))
+    gain = 0.5 * ((variance - 1) * trace - dimension * np.log(variance))
+    isotropic, population = (
+        onestep.expected_kl(1 / rho - 1, dimension, degrees, sampler=name, intercept=False)
+        for name in ("isotropic", "population")
+    )
+    assert within(gain, isotropic - population)
+    assert not within(gain, 0.8 * (isotropic - population))
+
+
+@pytest.mark.parametrize("sampler", ["isotropic", "population", "full"])
+@pytest.mark.parametrize("n_samples", [20, 24, 60])
+@pytest.mark.parametrize("route", ["wishart", "regression"])
+def test_expected_kl_of_every_sampler(sampler, n_samples, route):
+    rng = np.random.default_rng([n_samples, len(sampler), len(route)])
+    runs = onestep.simulate_finite(
+        model(0.6, 8, variance=0.3), n_samples, 3000, rng, sampler=sampler, route=route
+    )
+    expected = onestep.expected_kl(0.6, 8, n_samples, sampler=sampler)
+    assert within(runs.kl, expected)
+    assert not within(runs.kl, 1.05 * expected)

@@ -143,23 +143,6 @@ def test_log_det_limit_has_a_jump_in_the_second_derivative_only():
     assert onestep.log_det_limit(1.0, [1.0, 1.2]).tolist() == [0.0, -np.inf]
 
 
-@pytest.mark.parametrize("sampler", ["isotropic", "full"])
-def test_exact_averages_approach_the_limits(sampler):
-    dimensions = np.array([16, 32, 64, 128])
-
-    def scaled_error(c):
-        exact = [
-            onestep.expected_kl(1.0, d, round(d / c) + 1, sampler=sampler) / d for d in dimensions
-        ]
-        return dimensions * (np.array(exact) - onestep.kl_limit(1.0, c, sampler=sampler))
-
-    many, few = scaled_error(0.25), scaled_error(0.5 + 1 / 6)
-    assert np.ptp(many) < 0.06 * many[-1]
-    if sampler == "full":
-        # One quarter of a logarithm, from the gamma functions of the log-determinant.
-        assert_allclose(np.diff(few), 0.25 * np.log(2), rtol=0.15)
-
-
 def test_corrected_log_det_beats_the_limit():
     for degrees, error in ((45, 1e-9), (50, 1e-7), (400, 1e-3)):
         exact = onestep.expected_log_det(1.0, 40, degrees, intercept=False)
@@ -200,16 +183,6 @@ def test_threshold_values_of_the_ledger():
     assert_allclose(onestep.monotone_threshold(), [4.33867, 1 / 3.3246], rtol=2e-5)
     rho = 1 / (1 + onestep.monotone_threshold(sampler="full").noise_to_signal)
     assert_allclose(rho, 0.30051, rtol=2e-5)
-
-
-@pytest.mark.parametrize("c", [0.1, 0.2])
-def test_reverse_limit_against_draws(c):
-    maps = onestep.sample_maps(1.0, 160, round(160 / c) + 1, 15, np.random.default_rng(0))
-    values = np.linalg.svd(maps, compute_uv=False) ** 2
-    draws = 0.5 * np.mean(1 / values - 1 + np.log(values), axis=1)
-    # The mean over training sets does not exist: compare the median.
-    assert_allclose(np.median(draws), onestep.kl_reverse_limit(1.0, c), rtol=0.03)
-    assert onestep.kl_reverse_limit(1.0, 0.5) == np.inf
 
 
 def stationary_log_det(wishart, rho, dimension, width):
@@ -287,21 +260,6 @@ def test_regularised_log_det_is_continuous_at_n_equal_d_and_has_the_right_limits
     assert_allclose(onestep.regularised_log_det(1.0, 1e9, 0.3), np.log(0.09), rtol=1e-7)
 
 
-@pytest.mark.parametrize("n_samples", [30, 90, 200])
-def test_regularised_divergence_by_simulation(n_samples):
-    runs = onestep.simulate_finite(
-        model(1.0, 150),
-        n_samples,
-        12,
-        np.random.default_rng(2),
-        sampler="population",
-        width=np.sqrt(0.1),
-        intercept=False,
-    )
-    expected = onestep.kl_regularised(1.0, 150 / n_samples, np.sqrt(0.1))
-    assert_allclose(runs.kl_variance.mean() / 150, expected, rtol=0.03)
-
-
 def test_hellinger_exponent_against_matrices():
     maps = onestep.sample_maps(1.0, 200, 601, 6, np.random.default_rng(4))
     values = np.linalg.svd(maps, compute_uv=False) ** 2
@@ -342,17 +300,6 @@ def spectrum_and_draws(rng, eigenvalues, n, runs, ridge=0.0):
     return np.array(out)
 
 
-@pytest.mark.parametrize(("n", "ridge"), [(40, 0.0), (400, 0.0), (60, 0.05), (150, 0.3)])
-def test_mode_resolved_variances_with_and_without_ridge(n, ridge):
-    eigenvalues = np.arange(1, 121) ** -1.2
-    draws = spectrum_and_draws(np.random.default_rng(n), eigenvalues, n, 30, ridge)
-    theory = onestep.ridge_variances(
-        eigenvalues, n, time=0.4, noise_scale=0.5, ridge=ridge, intercept=False
-    )
-    for band in (slice(0, 10), slice(10, 40), slice(40, 120)):
-        assert_allclose(draws[:, band].mean(), theory[band].mean(), rtol=0.05)
-
-
 @pytest.mark.parametrize("n", [50, 100, 200, 300])
 def test_ridge_goes_over_into_least_squares_on_white_data(n):
     options = {"time": 0.5, "noise_scale": 1 / np.expm1(1.0), "intercept": False}
@@ -372,36 +319,6 @@ def test_trace_of_correlated_data_is_exact():
     for mode in range(4):
         assert within(draws[:, mode], theory[mode])
     assert np.all(np.isinf(onestep.expected_trace_modes(np.ones(4), 6, time=1.0, noise_scale=1.0)))
-
-
-def test_divergence_of_correlated_data():
-    eigenvalues = np.repeat([2.0, 1.0, 0.5], 20)
-    a, b2 = np.exp(-0.4), 0.5 * -np.expm1(-0.8)
-    rng, draws = np.random.default_rng(9), []
-    for _ in range(60):
-        clean = rng.standard_normal((400, 60)) * np.sqrt(eigenvalues)
-        noised = a * clean + np.sqrt(b2) * rng.standard_normal(clean.shape)
-        weights = onestep.fit_one_step(noised, clean, intercept=False).weights
-        scaled = weights * np.sqrt(a**2 * eigenvalues + b2) / np.sqrt(eigenvalues)[:, None]
-        draws.append(0.5 * (np.sum(scaled**2) - 60 - 2 * np.linalg.slogdet(scaled)[1]))
-    theory = onestep.kl_modes_finite(eigenvalues, 400, time=0.4, noise_scale=0.5, intercept=False)
-    assert_allclose(np.mean(draws), theory, rtol=0.02)
-    same = onestep.kl_modes_finite(np.ones(60), 400, time=0.4, noise_scale=0.5)
-    ratio = onestep.noise_to_signal(0.4, 0.5, 1.0)
-    exact = onestep.expected_kl(ratio, 60, 400, sampler="population")
-    exact -= onestep.expected_mean_term(ratio, 60, 400, sampler="population")
-    assert_allclose(same, exact, rtol=0.03)
-
-
-def test_few_samples_expansions_have_errors_of_third_order():
-    alpha = np.array([0.02, 0.04, 0.08])
-    exact = onestep.kl_regularised(1.0, 1 / alpha, 0.5)
-    error = np.abs(onestep.kl_regularised_few_samples(1.0, alpha, 0.5) - exact)
-    assert abs(np.polyfit(np.log(alpha), np.log(error), 1)[0] - 3) < 0.2
-    maps = onestep.sample_maps(1.0, 800, 40, 20, np.random.default_rng(3), intercept=False)
-    values = np.linalg.svd(maps, compute_uv=False)
-    distance = 1 + (np.sum(values**2, axis=1) - 2 * np.sum(values, axis=1)) / 800
-    assert_allclose(distance.mean(), onestep.wasserstein2_few_samples(1.0, 0.05), atol=3e-4)
 
 
 GOOD = {"noise_to_signal": 1.0, "aspect_ratio": 0.5}
@@ -460,3 +377,86 @@ def test_other_bad_input_is_named():
     ):
         with pytest.raises(TypeError, match="`"):
             call()
+
+
+@pytest.mark.parametrize("sampler", ["isotropic", "full"])
+def test_exact_averages_approach_the_limits(sampler):
+    dimensions = np.array([16, 32, 64, 128])
+
+    def scaled_error(c):
+        exact = [
+            onestep.expected_kl(1.0, d, round(d / c) + 1, sampler=sampler) / d for d in dimensions
+        ]
+        return dimensions * (np.array(exact) - onestep.kl_limit(1.0, c, sampler=sampler))
+
+    many, few = scaled_error(0.25), scaled_error(0.5 + 1 / 6)
+    assert np.ptp(many) < 0.06 * many[-1]
+    if sampler == "full":
+        # One quarter of a logarithm, from the gamma functions of the log-determinant.
+        assert_allclose(np.diff(few), 0.25 * np.log(2), rtol=0.15)
+
+
+@pytest.mark.parametrize("n_samples", [30, 90, 200])
+def test_regularised_divergence_by_simulation(n_samples):
+    runs = onestep.simulate_finite(
+        model(1.0, 150),
+        n_samples,
+        12,
+        np.random.default_rng(2),
+        sampler="population",
+        width=np.sqrt(0.1),
+        intercept=False,
+    )
+    expected = onestep.kl_regularised(1.0, 150 / n_samples, np.sqrt(0.1))
+    assert_allclose(runs.kl_variance.mean() / 150, expected, rtol=0.03)
+
+
+def test_few_samples_expansions_have_errors_of_third_order():
+    alpha = np.array([0.02, 0.04, 0.08])
+    exact = onestep.kl_regularised(1.0, 1 / alpha, 0.5)
+    error = np.abs(onestep.kl_regularised_few_samples(1.0, alpha, 0.5) - exact)
+    assert abs(np.polyfit(np.log(alpha), np.log(error), 1)[0] - 3) < 0.2
+    maps = onestep.sample_maps(1.0, 800, 40, 20, np.random.default_rng(3), intercept=False)
+    values = np.linalg.svd(maps, compute_uv=False)
+    distance = 1 + (np.sum(values**2, axis=1) - 2 * np.sum(values, axis=1)) / 800
+    assert_allclose(distance.mean(), onestep.wasserstein2_few_samples(1.0, 0.05), atol=3e-4)
+
+
+@pytest.mark.parametrize("c", [0.1, 0.2])
+def test_reverse_limit_against_draws(c):
+    maps = onestep.sample_maps(1.0, 160, round(160 / c) + 1, 15, np.random.default_rng(0))
+    values = np.linalg.svd(maps, compute_uv=False) ** 2
+    draws = 0.5 * np.mean(1 / values - 1 + np.log(values), axis=1)
+    # The mean over training sets does not exist: compare the median.
+    assert_allclose(np.median(draws), onestep.kl_reverse_limit(1.0, c), rtol=0.03)
+    assert onestep.kl_reverse_limit(1.0, 0.5) == np.inf
+
+
+@pytest.mark.parametrize(("n", "ridge"), [(40, 0.0), (400, 0.0), (60, 0.05), (150, 0.3)])
+def test_mode_resolved_variances_with_and_without_ridge(n, ridge):
+    eigenvalues = np.arange(1, 121) ** -1.2
+    draws = spectrum_and_draws(np.random.default_rng(n), eigenvalues, n, 30, ridge)
+    theory = onestep.ridge_variances(
+        eigenvalues, n, time=0.4, noise_scale=0.5, ridge=ridge, intercept=False
+    )
+    for band in (slice(0, 10), slice(10, 40), slice(40, 120)):
+        assert_allclose(draws[:, band].mean(), theory[band].mean(), rtol=0.05)
+
+
+def test_divergence_of_correlated_data():
+    eigenvalues = np.repeat([2.0, 1.0, 0.5], 20)
+    a, b2 = np.exp(-0.4), 0.5 * -np.expm1(-0.8)
+    rng, draws = np.random.default_rng(9), []
+    for _ in range(60):
+        clean = rng.standard_normal((400, 60)) * np.sqrt(eigenvalues)
+        noised = a * clean + np.sqrt(b2) * rng.standard_normal(clean.shape)
+        weights = onestep.fit_one_step(noised, clean, intercept=False).weights
+        scaled = weights * np.sqrt(a**2 * eigenvalues + b2) / np.sqrt(eigenvalues)[:, None]
+        draws.append(0.5 * (np.sum(scaled**2) - 60 - 2 * np.linalg.slogdet(scaled)[1]))
+    theory = onestep.kl_modes_finite(eigenvalues, 400, time=0.4, noise_scale=0.5, intercept=False)
+    assert_allclose(np.mean(draws), theory, rtol=0.02)
+    same = onestep.kl_modes_finite(np.ones(60), 400, time=0.4, noise_scale=0.5)
+    ratio = onestep.noise_to_signal(0.4, 0.5, 1.0)
+    exact = onestep.expected_kl(ratio, 60, 400, sampler="population")
+    exact -= onestep.expected_mean_term(ratio, 60, 400, sampler="population")
+    assert_allclose(same, exact, rtol=0.03)

@@ -26,65 +26,6 @@ def dense(eigenvalues, n_samples, size, estimated_mean, rng):
     return found
 
 
-@pytest.mark.parametrize("n_samples", [1, 4, 6, 7, 15])
-@pytest.mark.parametrize("estimated_mean", [False, True])
-@pytest.mark.parametrize("name", ROUTES)
-def test_law_of_the_eigenvalues(name, n_samples, estimated_mean):
-    size, values = 2500, ROUTES[name]
-    drawn = spectra.sample_spectra(
-        values,
-        n_samples,
-        np.random.default_rng(1),
-        size=size,
-        estimated_mean=estimated_mean,
-        projected=True,
-    )
-    slow = dense(values, n_samples, size, estimated_mean, np.random.default_rng(2))
-    rank = min(n_samples - estimated_mean, np.count_nonzero(values))
-    assert np.all(drawn.eigenvalues[:, rank:] == 0)
-    assert np.all(drawn.eigenvalues[:, :rank] > 0)
-    assert np.all(np.diff(drawn.eigenvalues, axis=1) <= 0)
-    for k in range(rank):
-        assert stats.ks_2samp(drawn.eigenvalues[:, k], slow[0, :, k]).pvalue > 1e-4
-        if name != "isotropic":
-            along = drawn.projected_variances[:, k]
-            assert stats.ks_2samp(along, slow[1, :, k]).pvalue > 1e-4
-    null_fast = drawn.projected_variances[:, rank:].sum(axis=1)
-    null_slow = slow[1, :, rank:].sum(axis=1)
-    if 0 < rank < np.count_nonzero(values) and name != "isotropic":
-        assert stats.ks_2samp(null_fast, null_slow).pvalue > 1e-4
-    np.testing.assert_allclose(drawn.projected_variances.sum(axis=1), values.sum(), rtol=1e-12)
-
-
-@pytest.mark.parametrize(("n_samples", "estimated_mean"), [(3, False), (9, False), (9, True)])
-@pytest.mark.parametrize("name", ["isotropic", "anisotropic"])
-def test_moments_of_the_sample_covariance(name, n_samples, estimated_mean):
-    values, degrees = ROUTES[name], n_samples - estimated_mean
-    drawn = spectra.sample_spectra(
-        values,
-        n_samples,
-        np.random.default_rng(3),
-        size=20_000,
-        estimated_mean=estimated_mean,
-        projected=True,
-    )
-    first, second = values.sum(), (values**2).sum()
-    share = degrees / n_samples
-    expected = {
-        "tr": share * first,
-        "tr2": (degrees * (degrees + 1) * second + degrees * first**2) / n_samples**2,
-        "tr sigma": share * second,
-    }
-    found = {
-        "tr": drawn.eigenvalues.sum(axis=1),
-        "tr2": (drawn.eigenvalues**2).sum(axis=1),
-        "tr sigma": (drawn.eigenvalues * drawn.projected_variances).sum(axis=1),
-    }
-    for key, draws in found.items():
-        error = draws.std(ddof=1) / np.sqrt(draws.size)
-        assert abs(draws.mean() - expected[key]) < 4 * error, key
-
-
 @pytest.mark.parametrize("degrees", [3, 6, 11])
 def test_decomposition_rebuilds_the_drawn_factor(degrees):
     root = _wishart.factor(SPECTRUM, degrees, np.random.default_rng(4))
@@ -115,26 +56,6 @@ def test_twenty_decades_keep_their_digits(degrees):
     np.testing.assert_allclose(values @ vectors**2, along, rtol=1e-5)
     plain, _ = _wishart.decompose(values, 5, degrees, np.random.default_rng(17), vectors=False)
     np.testing.assert_array_equal(plain, found)
-
-
-def test_scale_and_order_of_the_population():
-    draws = [
-        spectra.sample_spectra(
-            scale * SPECTRUM, n, np.random.default_rng(5), size=3, projected=True
-        )
-        for scale in (1.0, 1e6)
-        for n in (4, 9)
-    ]
-    for one, other in zip(draws[:2], draws[2:], strict=True):
-        np.testing.assert_allclose(1e6 * one.eigenvalues, other.eigenvalues, rtol=1e-9)
-        np.testing.assert_allclose(
-            1e6 * one.projected_variances, other.projected_variances, rtol=1e-9
-        )
-    turned = spectra.sample_spectra(SPECTRUM[::-1], 9, np.random.default_rng(6), size=4000)
-    straight = spectra.sample_spectra(SPECTRUM, 9, np.random.default_rng(7), size=4000)
-    for k in range(6):
-        pair = turned.eigenvalues[:, k], straight.eigenvalues[:, k]
-        assert stats.ks_2samp(*pair).pvalue > 1e-4
 
 
 def test_a_draw_does_not_depend_on_how_many_follow():
@@ -272,6 +193,14 @@ def test_log_det_against_data_and_digamma(estimated_mean):
     assert stats.ks_2samp(draws[:5000], np.log(slow).sum(axis=1)).pvalue > 1e-4
 
 
+def test_one_draw_by_default():
+    assert spectra.sample_spectra([2.0, 1.0], 3, RNG).eigenvalues.shape == (1, 2)
+    assert spectra.sample_log_det([2.0, 1.0], 3, RNG).shape == (1,)
+    drawn = spectra.isotropic_traces(2, 3, 0.5, np.random.default_rng(1))
+    same = spectra.isotropic_traces(2, 3, 0.5, np.random.default_rng(1), size=1, variance=1.0)
+    assert drawn.inverse == same.inverse and drawn.inverse_squared is None
+
+
 def test_log_det_of_singular_matrices():
     rng = np.random.default_rng(15)
     assert np.all(spectra.sample_log_det([1.0, 0.0], 9, rng, size=2) == [-np.inf, -np.inf])
@@ -309,3 +238,82 @@ RNG = np.random.default_rng(16)
 def test_bad_input_is_named(call, error, name):
     with pytest.raises(error, match=f"`{name}`"):
         call()
+
+
+def test_scale_and_order_of_the_population():
+    draws = [
+        spectra.sample_spectra(
+            scale * SPECTRUM, n, np.random.default_rng(5), size=3, projected=True
+        )
+        for scale in (1.0, 1e6)
+        for n in (4, 9)
+    ]
+    for one, other in zip(draws[:2], draws[2:], strict=True):
+        np.testing.assert_allclose(1e6 * one.eigenvalues, other.eigenvalues, rtol=1e-9)
+        np.testing.assert_allclose(
+            1e6 * one.projected_variances, other.projected_variances, rtol=1e-9
+        )
+    turned = spectra.sample_spectra(SPECTRUM[::-1], 9, np.random.default_rng(6), size=4000)
+    straight = spectra.sample_spectra(SPECTRUM, 9, np.random.default_rng(7), size=4000)
+    for k in range(6):
+        pair = turned.eigenvalues[:, k], straight.eigenvalues[:, k]
+        assert stats.ks_2samp(*pair).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("n_samples", [1, 4, 6, 7, 15])
+@pytest.mark.parametrize("estimated_mean", [False, True])
+@pytest.mark.parametrize("name", ROUTES)
+def test_law_of_the_eigenvalues(name, n_samples, estimated_mean):
+    size, values = 2500, ROUTES[name]
+    drawn = spectra.sample_spectra(
+        values,
+        n_samples,
+        np.random.default_rng(1),
+        size=size,
+        estimated_mean=estimated_mean,
+        projected=True,
+    )
+    slow = dense(values, n_samples, size, estimated_mean, np.random.default_rng(2))
+    rank = min(n_samples - estimated_mean, np.count_nonzero(values))
+    assert np.all(drawn.eigenvalues[:, rank:] == 0)
+    assert np.all(drawn.eigenvalues[:, :rank] > 0)
+    assert np.all(np.diff(drawn.eigenvalues, axis=1) <= 0)
+    for k in range(rank):
+        assert stats.ks_2samp(drawn.eigenvalues[:, k], slow[0, :, k]).pvalue > 1e-4
+        if name != "isotropic":
+            along = drawn.projected_variances[:, k]
+            assert stats.ks_2samp(along, slow[1, :, k]).pvalue > 1e-4
+    null_fast = drawn.projected_variances[:, rank:].sum(axis=1)
+    null_slow = slow[1, :, rank:].sum(axis=1)
+    if 0 < rank < np.count_nonzero(values) and name != "isotropic":
+        assert stats.ks_2samp(null_fast, null_slow).pvalue > 1e-4
+    np.testing.assert_allclose(drawn.projected_variances.sum(axis=1), values.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n_samples", "estimated_mean"), [(3, False), (9, False), (9, True)])
+@pytest.mark.parametrize("name", ["isotropic", "anisotropic"])
+def test_moments_of_the_sample_covariance(name, n_samples, estimated_mean):
+    values, degrees = ROUTES[name], n_samples - estimated_mean
+    drawn = spectra.sample_spectra(
+        values,
+        n_samples,
+        np.random.default_rng(3),
+        size=6000,
+        estimated_mean=estimated_mean,
+        projected=True,
+    )
+    first, second = values.sum(), (values**2).sum()
+    share = degrees / n_samples
+    expected = {
+        "tr": share * first,
+        "tr2": (degrees * (degrees + 1) * second + degrees * first**2) / n_samples**2,
+        "tr sigma": share * second,
+    }
+    found = {
+        "tr": drawn.eigenvalues.sum(axis=1),
+        "tr2": (drawn.eigenvalues**2).sum(axis=1),
+        "tr sigma": (drawn.eigenvalues * drawn.projected_variances).sum(axis=1),
+    }
+    for key, draws in found.items():
+        error = draws.std(ddof=1) / np.sqrt(draws.size)
+        assert abs(draws.mean() - expected[key]) < 4 * error, key

@@ -310,21 +310,6 @@ def test_rotation_carries_over():
         np.testing.assert_allclose(turned.covariance, turn @ plain.covariance @ turn.T, atol=1e-12)
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_moments_equal_simulation(eta):
-    rng = np.random.default_rng(1)
-    denoiser = AffineDenoiser.from_moments(MEAN, COV)
-    n = 100_000
-    drawn = sample(denoiser, _short(), n, rng, eta=eta)
-    law = affine_moments(denoiser, _short(), eta=eta)
-    error = drawn.std(axis=0) / np.sqrt(n)
-    assert np.all(np.abs(drawn.mean(axis=0) - law.mean) < 4 * error)
-    away = drawn - law.mean
-    products = away[:, :, None] * away[:, None, :]
-    error = products.std(axis=0) / np.sqrt(n)
-    assert np.all(np.abs(products.mean(axis=0) - law.covariance) < 4 * error)
-
-
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("variance", [0.0, 1e-8, 1.0, 1e6])
 def test_a_thousand_steps_keep_twelve_digits(eta, variance):
@@ -408,17 +393,6 @@ def test_empirical_denoiser_returns_training_points():
     assert len(set(index.tolist())) == 10
 
 
-def test_mixture_denoiser_returns_the_mixture():
-    covs = np.array([[[0.05]], [[0.2]]])
-    model = GaussianMixtureDenoiser([[-2.0], [1.0]], covs, [0.3, 0.7])
-    schedule = schedules.linear_beta(400, 1e-4, 0.05)
-    n = 20_000
-    drawn = sample(model, schedule, n, np.random.default_rng(5))[:, 0]
-    share = np.mean(drawn < -0.8)
-    assert abs(share - 0.3) < 0.02
-    assert abs(drawn[drawn < -0.8].var() - 0.05) < 0.01
-
-
 def test_seed_decides_everything_and_progress_goes_to_stderr(capsys):
     denoiser = AffineDenoiser.from_moments(MEAN, COV)
     first = sample(denoiser, _short(), 3, np.random.default_rng(6), eta=1.0)
@@ -491,3 +465,29 @@ def test_bad_arguments_of_the_laws():
             ddim_variance([1.0], end)
     with pytest.raises(ValueError, match="negative"):
         ddim_mean_factor([-1.0], 0.5)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_moments_equal_simulation(eta):
+    rng = np.random.default_rng(1)
+    denoiser = AffineDenoiser.from_moments(MEAN, COV)
+    n = 100_000
+    drawn = sample(denoiser, _short(), n, rng, eta=eta)
+    law = affine_moments(denoiser, _short(), eta=eta)
+    error = drawn.std(axis=0) / np.sqrt(n)
+    assert np.all(np.abs(drawn.mean(axis=0) - law.mean) < 4 * error)
+    away = drawn - law.mean
+    products = away[:, :, None] * away[:, None, :]
+    error = products.std(axis=0) / np.sqrt(n)
+    assert np.all(np.abs(products.mean(axis=0) - law.covariance) < 4 * error)
+
+
+def test_mixture_denoiser_returns_the_mixture():
+    covs = np.array([[[0.05]], [[0.2]]])
+    model = GaussianMixtureDenoiser([[-2.0], [1.0]], covs, [0.3, 0.7])
+    schedule = schedules.linear_beta(400, 1e-4, 0.05)
+    n = 20_000
+    drawn = sample(model, schedule, n, np.random.default_rng(5))[:, 0]
+    share = np.mean(drawn < -0.8)
+    assert abs(share - 0.3) < 0.02
+    assert abs(drawn[drawn < -0.8].var() - 0.05) < 0.01

@@ -65,6 +65,7 @@ def test_cosine_against_its_definition_and_its_cap():
     assert_allclose(schedule.alpha_bar[:-1], power[1:] / power[0], rtol=1e-12)
     assert_allclose(schedule.beta[-1], 0.999, rtol=1e-12)
     assert_allclose(schedules.cosine(1).alpha_bar, [0.001], rtol=1e-12)
+    assert_allclose(schedules.cosine().sigma, schedules.cosine(1000, 0.008).sigma, rtol=0)
 
 
 def test_cosine_first_step_is_accurate():
@@ -141,8 +142,8 @@ def test_conversions_are_inverse():
     sigma = np.geomspace(1e-3, 1e3, 50)
     back = schedules.alpha_bar_to_sigma(schedules.sigma_to_alpha_bar(sigma))
     assert_allclose(back, sigma, rtol=1e-9)
-    assert isinstance(schedules.sigma_to_alpha_bar(2.0), float)
-    assert isinstance(schedules.alpha_bar_to_sigma(0.5), float)
+    assert type(schedules.sigma_to_alpha_bar(2.0)) is float
+    assert type(schedules.alpha_bar_to_sigma(0.5)) is float
 
 
 def test_subset(schedule):
@@ -224,9 +225,11 @@ def test_bad_levels(signal, noise, word):
     [
         (lambda: schedules.linear_beta(0), "n_steps"),
         (lambda: schedules.linear_beta(10, beta_start=0.0), "beta_start"),
+        (lambda: schedules.linear_beta(10, beta_start=-0.1), "beta_start"),
         (lambda: schedules.linear_beta(10, beta_end=1.0), "beta_end"),
         (lambda: schedules.cosine(10, offset=-0.1), "offset"),
         (lambda: schedules.cosine(10, max_beta=1.0), "max_beta"),
+        (lambda: schedules.cosine(10, max_beta=-0.1), "max_beta"),
         (lambda: schedules.ornstein_uhlenbeck([-0.1, 1.0]), "times"),
         (lambda: schedules.ornstein_uhlenbeck([1.0, 1.0]), "increasing"),
         (lambda: schedules.ornstein_uhlenbeck([1e4]), "times"),
@@ -253,7 +256,7 @@ def test_add_noise_takes_one_level_per_point():
     noise = np.array([[0.0], [1.0]])
     x = schedules.add_noise(np.ones((2, 3)), 1.0, noise, np.random.default_rng(0))
     assert np.all(x[0] == 1.0) and np.all(x[1] != 1.0)
-    for bad in (np.ones(2), np.ones((2, 2, 3))):
+    for bad in (np.ones(2), np.ones((2, 2, 3)), np.ones((3, 1, 1))):
         with pytest.raises(ValueError, match="noise"):
             schedules.add_noise(np.ones((2, 3)), 1.0, bad, np.random.default_rng(0))
     with pytest.raises(TypeError, match="rng"):

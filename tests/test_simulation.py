@@ -84,26 +84,6 @@ def explicit(n_samples, estimated_mean, n_draws, rng):
     }
 
 
-@pytest.mark.parametrize(("n_samples", "estimated_mean"), [(3, True), (3, False), (20, True)])
-def test_against_explicit_matrices(n_samples, estimated_mean):
-    slow = explicit(n_samples, estimated_mean, 200, np.random.default_rng(1))
-    fast = average(
-        VALUES,
-        n_samples,
-        LEVELS,
-        np.random.default_rng(2),
-        floor=FLOORS,
-        quantities=QUANTITIES,
-        n_draws=600,
-        estimated_mean=estimated_mean,
-    )
-    for name in QUANTITIES:
-        mean, error = slow[name]
-        assert fast[name].mean.shape == (3, 2)
-        both = np.hypot(error, fast[name].standard_error)
-        assert np.all(np.abs(mean - fast[name].mean) < 4 * both), name
-
-
 @pytest.mark.parametrize("degrees", [2, 9])
 @pytest.mark.parametrize("estimated_mean", [False, True])
 def test_one_draw_is_that_of_its_matrix(degrees, estimated_mean):
@@ -121,20 +101,6 @@ def test_one_draw_is_that_of_its_matrix(degrees, estimated_mean):
         assert value == pytest.approx(wanted, rel=1e-11), name
 
 
-@pytest.mark.parametrize("values", [VALUES, np.array([2.0, 0.0, 0.5, 0.0]), np.full(5, 1.5)])
-@pytest.mark.parametrize(("n_samples", "estimated_mean"), [(1, True), (2, False), (40, True)])
-def test_controls_have_the_stated_expectation(values, n_samples, estimated_mean):
-    setting = _training_sets.Setting(
-        values, n_samples, 0.5, np.array(0.0), estimated_mean, ("log_det",)
-    )
-    known = _training_sets.expected_controls(setting)
-    rng = np.random.default_rng(4)
-    drawn = np.array([_training_sets.one_draw(setting, rng)[1] for _ in range(3000)])
-    assert drawn.shape[1] == known.size == (5 if n_samples == 40 and values.all() else 3)
-    error = drawn.std(axis=0, ddof=1) / np.sqrt(len(drawn))
-    assert np.all(np.abs(drawn.mean(axis=0) - known) <= 4 * error + 1e-14)
-
-
 def wishart_kl(n, d, estimated_mean):
     """Exact mean of the divergence without floor: digamma and inverse-Wishart moments."""
     f = n - estimated_mean
@@ -143,69 +109,12 @@ def wishart_kl(n, d, estimated_mean):
     return 0.5 * (trace * (1 + estimated_mean / n) - d + log_det)
 
 
-@pytest.mark.parametrize("estimated_mean", [False, True])
-@pytest.mark.parametrize("values", [VALUES, np.full(4, 0.3)])
-def test_divergence_without_floor_is_the_exact_wishart_mean(values, estimated_mean):
-    wanted = wishart_kl(12, 4, estimated_mean)
-    found = average(
-        values,
-        12,
-        1.0,
-        np.random.default_rng(5),
-        quantities="kl",
-        n_draws=4000,
-        estimated_mean=estimated_mean,
-        control_variates=False,
-    )["kl"]
-    assert abs(found.deviation(wanted)) < 4
-    assert found.standard_error < 0.05 * wanted
-    # With the controls of a larger set the value is exact: it is a combination of them.
-    exact = average(values, 24, 1.0, np.random.default_rng(5), quantities=["kl"], n_draws=50)["kl"]
-    assert exact.mean == pytest.approx(wishart_kl(24, 4, True), rel=1e-10)
-    assert exact.standard_error < 1e-7
-
-
 def test_divergence_is_infinite_for_a_singular_fit():
     found = average(
         VALUES, 3, 0.5, np.random.default_rng(6), floor=[0.0, 0.1], quantities=["kl"], n_draws=120
     )["kl"]
     assert found.mean[0] == np.inf and np.isnan(found.standard_error[0])
     assert np.isfinite(found.mean[1]) and found.standard_error[1] > 0
-
-
-def test_controls_reduce_the_variance():
-    options = {"floor": 0.01, "quantities": SINGLE, "n_draws": 400}
-    plain, controlled = (
-        average(VALUES, 40, 0.9, np.random.default_rng(7), control_variates=flag, **options)
-        for flag in (False, True)
-    )
-    ratio = {
-        name: float((plain[name].standard_error / controlled[name].standard_error) ** 2)
-        for name in SINGLE
-    }
-    assert ratio["log_det"] > 30 and ratio["kl"] > 100 and ratio["test_loss"] > 5
-    assert min(ratio.values()) > 3
-    for name in SINGLE:
-        assert abs(plain[name].deviation(controlled[name].mean)) < 4
-
-
-def test_standard_errors_are_honest():
-    options = {"floor": [0.05], "quantities": ["test_loss", "kl", "log_det"]}
-    truth = average(VALUES, 8, 0.8, np.random.default_rng(8), n_draws=3000, **options)
-    scores = {True: [], False: []}
-    for seed in range(100):
-        for controls, found in scores.items():
-            rng = np.random.default_rng(1000 + seed)
-            one = average(VALUES, 8, 0.8, rng, n_draws=60, control_variates=controls, **options)
-            found.append(
-                [one[name].deviation(truth[name].mean)[0] for name in options["quantities"]]
-            )
-    for found in scores.values():
-        # Spread and mean of 100 normal scores at 4 standard deviations.
-        found = np.array(found)
-        assert np.all(np.abs(found.mean(axis=0)) < 0.4)
-        assert np.all((found.std(axis=0) > 0.72) & (found.std(axis=0) < 1.28))
-        assert np.all(np.mean(np.abs(found) < 1.96, axis=0) > 0.86)
 
 
 def test_merged_moments_are_those_of_all_draws():
@@ -406,27 +315,12 @@ def test_progress_goes_to_standard_error(capsys):
     assert out == "" and "6/6" in err
 
 
-def test_real_dask_cluster(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=1,
-            threads_per_worker=2,
-            processes=False,
-            protocol="tcp",
-            host="127.0.0.1",
-            dashboard_address=None,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-        joblib.parallel_config(backend="dask"),
-    ):
-        same(call(), call(store=tmp_path, progress=True))
-        tasks = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.task_prefixes))
-        assert tasks > 0
-        assert cluster.scheduler_address.startswith("tcp://127.0.0.1:")
+def test_real_dask_cluster(tmp_path, dask_client):
+    same(call(), call(store=tmp_path, progress=True))
+    tasks = dask_client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.task_prefixes))
+    assert tasks > 0
+    assert dask_client.cluster.scheduler_address.startswith("tcp://127.0.0.1:")
     assert len(list(tmp_path.glob("*.npz"))) == 6
-    assert client.status == "closed"
-    assert cluster.status.name == "closed"
 
 
 RNG = np.random.default_rng(13)
@@ -467,3 +361,94 @@ def test_unknown_quantity_of_a_result():
     assert found.n_draws == found["kl"].n_draws == 60
     np.testing.assert_array_equal(found.n_samples, [5, 9])
     assert simulation.Estimate(np.array(3.0), np.array(0.5), 9).deviation(2.0) == 2.0
+
+
+def test_controls_reduce_the_variance():
+    options = {"floor": 0.01, "quantities": SINGLE, "n_draws": 400}
+    plain, controlled = (
+        average(VALUES, 40, 0.9, np.random.default_rng(7), control_variates=flag, **options)
+        for flag in (False, True)
+    )
+    ratio = {
+        name: float((plain[name].standard_error / controlled[name].standard_error) ** 2)
+        for name in SINGLE
+    }
+    assert ratio["log_det"] > 30 and ratio["kl"] > 100 and ratio["test_loss"] > 5
+    assert min(ratio.values()) > 3
+    for name in SINGLE:
+        assert abs(plain[name].deviation(controlled[name].mean)) < 4
+
+
+@pytest.mark.parametrize("values", [VALUES, np.array([2.0, 0.0, 0.5, 0.0]), np.full(5, 1.5)])
+@pytest.mark.parametrize(("n_samples", "estimated_mean"), [(1, True), (2, False), (40, True)])
+def test_controls_have_the_stated_expectation(values, n_samples, estimated_mean):
+    setting = _training_sets.Setting(
+        values, n_samples, 0.5, np.array(0.0), estimated_mean, ("log_det",)
+    )
+    known = _training_sets.expected_controls(setting)
+    rng = np.random.default_rng(4)
+    drawn = np.array([_training_sets.one_draw(setting, rng)[1] for _ in range(3000)])
+    assert drawn.shape[1] == known.size == (5 if n_samples == 40 and values.all() else 3)
+    error = drawn.std(axis=0, ddof=1) / np.sqrt(len(drawn))
+    assert np.all(np.abs(drawn.mean(axis=0) - known) <= 4 * error + 1e-14)
+
+
+@pytest.mark.parametrize("estimated_mean", [False, True])
+@pytest.mark.parametrize("values", [VALUES, np.full(4, 0.3)])
+def test_divergence_without_floor_is_the_exact_wishart_mean(values, estimated_mean):
+    wanted = wishart_kl(12, 4, estimated_mean)
+    found = average(
+        values,
+        12,
+        1.0,
+        np.random.default_rng(5),
+        quantities="kl",
+        n_draws=4000,
+        estimated_mean=estimated_mean,
+        control_variates=False,
+    )["kl"]
+    assert abs(found.deviation(wanted)) < 4
+    assert found.standard_error < 0.05 * wanted
+    # With the controls of a larger set the value is exact: it is a combination of them.
+    exact = average(values, 24, 1.0, np.random.default_rng(5), quantities=["kl"], n_draws=50)["kl"]
+    assert exact.mean == pytest.approx(wishart_kl(24, 4, True), rel=1e-10)
+    assert exact.standard_error < 1e-7
+
+
+@pytest.mark.parametrize(("n_samples", "estimated_mean"), [(3, True), (3, False), (20, True)])
+def test_against_explicit_matrices(n_samples, estimated_mean):
+    slow = explicit(n_samples, estimated_mean, 200, np.random.default_rng(1))
+    fast = average(
+        VALUES,
+        n_samples,
+        LEVELS,
+        np.random.default_rng(2),
+        floor=FLOORS,
+        quantities=QUANTITIES,
+        n_draws=600,
+        estimated_mean=estimated_mean,
+    )
+    for name in QUANTITIES:
+        mean, error = slow[name]
+        assert fast[name].mean.shape == (3, 2)
+        both = np.hypot(error, fast[name].standard_error)
+        assert np.all(np.abs(mean - fast[name].mean) < 4 * both), name
+
+
+def test_standard_errors_are_honest():
+    options = {"floor": [0.05], "quantities": ["test_loss", "kl", "log_det"]}
+    truth = average(VALUES, 8, 0.8, np.random.default_rng(8), n_draws=3000, **options)
+    scores = {True: [], False: []}
+    for seed in range(100):
+        for controls, found in scores.items():
+            rng = np.random.default_rng(1000 + seed)
+            one = average(VALUES, 8, 0.8, rng, n_draws=60, control_variates=controls, **options)
+            found.append(
+                [one[name].deviation(truth[name].mean)[0] for name in options["quantities"]]
+            )
+    for found in scores.values():
+        # Spread and mean of 100 normal scores at 4 standard deviations.
+        found = np.array(found)
+        assert np.all(np.abs(found.mean(axis=0)) < 0.4)
+        assert np.all((found.std(axis=0) > 0.72) & (found.std(axis=0) < 1.28))
+        assert np.all(np.mean(np.abs(found) < 1.96, axis=0) > 0.86)

@@ -26,17 +26,6 @@ def test_marchenko_pastur_moments(q):
     assert moment(q, 2) == pytest.approx(1 + q, abs=1e-9)
 
 
-def test_marchenko_pastur_against_simulation():
-    rng = np.random.default_rng(0)
-    data = rng.standard_normal((4000, 1000))
-    values = spectra.covariance_spectrum(data).eigenvalues
-    grid = np.linspace(*spectra.marchenko_pastur_edges(0.25), 2001)
-    density = spectra.marchenko_pastur_density(grid, 0.25)
-    cdf = integrate.cumulative_trapezoid(density, grid, initial=0)
-    empirical = np.searchsorted(np.sort(values), grid) / values.size
-    assert np.abs(cdf - empirical).max() < 0.01
-
-
 @pytest.mark.parametrize("shape", [(5, 12), (40, 6)])
 def test_spectrum_rebuilds_the_covariance(shape):
     data = np.random.default_rng(1).normal(3.0, 2.0, shape)
@@ -45,6 +34,27 @@ def test_spectrum_rebuilds_the_covariance(shape):
     np.testing.assert_allclose(rebuilt, np.cov(data.T, bias=True), atol=1e-12)
     np.testing.assert_allclose(found.mean, data.mean(axis=0), rtol=1e-14)
     assert np.all(np.diff(found.eigenvalues) <= 0)
+
+
+def test_spectrum_of_a_single_point_and_of_none():
+    found = spectra.covariance_spectrum([[3.0]])
+    assert found.mean == 3.0 and found.eigenvalues == 0.0
+    for shape in ((0, 3), (3, 0)):
+        with pytest.raises(ValueError, match="data must hold at least one point"):
+            spectra.covariance_spectrum(np.ones(shape))
+
+
+def test_density_vanishes_on_and_outside_the_edges():
+    low, high = spectra.marchenko_pastur_edges(0.25)
+    outside = [-1.0, 0.0, 0.5 * low, low, high, 2.0 * high]
+    assert spectra.marchenko_pastur_density(outside, 0.25).tolist() == [0.0] * 6
+
+
+def test_stacked_spectra_are_taken_one_by_one():
+    rows = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 5.0]])
+    ratio, freedom = spectra.participation_ratio(rows), spectra.degrees_of_freedom(rows, 0.5)
+    np.testing.assert_allclose(ratio, [36 / 14, 1.0], rtol=1e-14)
+    np.testing.assert_allclose(freedom, [spectra.degrees_of_freedom(row, 0.5) for row in rows])
 
 
 def test_participation_ratio():
@@ -63,6 +73,7 @@ def test_degrees_of_freedom_limits():
 
 
 def test_shapes_of_spectra():
+    assert spectra.isotropic(2).tolist() == [1.0, 1.0]
     assert spectra.power_law(10, 2.0).sum() == pytest.approx(10)
     assert spectra.power_law(10, 2.0)[4] / spectra.power_law(10, 2.0)[0] == pytest.approx(1 / 25)
     np.testing.assert_array_equal(spectra.spiked(4, [0.5, 7.0]), [7.0, 1.0, 1.0, 0.5])
@@ -77,6 +88,7 @@ def test_shapes_of_spectra():
         (lambda: spectra.power_law(0, 1.0), "d"),
         (lambda: spectra.power_law(3, -1.0), "exponent"),
         (lambda: spectra.spiked(1, [1.0, 2.0]), "spikes"),
+        (lambda: spectra.spiked(3, [[1.0, 2.0]]), "spikes"),
         (lambda: spectra.marchenko_pastur_density([1.0], -1.0), "aspect_ratio"),
         (lambda: spectra.covariance_spectrum([1.0, 2.0]), "data"),
         (lambda: spectra.covariance_spectrum([[np.nan, 2.0]]), "data"),
@@ -85,3 +97,14 @@ def test_shapes_of_spectra():
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def test_marchenko_pastur_against_simulation():
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((2000, 500))
+    values = spectra.covariance_spectrum(data).eigenvalues
+    grid = np.linspace(*spectra.marchenko_pastur_edges(0.25), 2001)
+    density = spectra.marchenko_pastur_density(grid, 0.25)
+    cdf = integrate.cumulative_trapezoid(density, grid, initial=0)
+    empirical = np.searchsorted(np.sort(values), grid) / values.size
+    assert np.abs(cdf - empirical).max() < 0.01

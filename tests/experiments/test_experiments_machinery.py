@@ -445,23 +445,10 @@ def test_parallel_backends(reference, tmp_path, backend):
 
 
 @pytest.mark.slow
-def test_real_dask_cluster(reference, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=1,
-            threads_per_worker=2,
-            processes=False,
-            protocol="tcp",
-            host="127.0.0.1",
-            dashboard_address=None,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-        joblib.parallel_config(backend="dask"),
-    ):
-        assert runner.run("e09", "smoke", out=tmp_path).complete
-        tasks = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.task_prefixes))
-        assert tasks > 0
+def test_real_dask_cluster(reference, tmp_path, dask_client):
+    assert runner.run("e09", "smoke", out=tmp_path).complete
+    tasks = dask_client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.task_prefixes))
+    assert tasks > 0
     same_numbers(steps_result(tmp_path), reference)
 
 

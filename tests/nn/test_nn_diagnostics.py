@@ -5,13 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lindiff.denoisers import AffineDenoiser, EmpiricalDenoiser, GaussianMixtureDenoiser  # noqa: E402
+from lindiff.denoisers import AffineDenoiser, EmpiricalDenoiser  # noqa: E402
 from lindiff.nn import diagnostics as dg  # noqa: E402
 from lindiff.nn.closed_forms import (  # noqa: E402
     GaussianDenoiser,
     LinearDenoiser,
     MemorisingDenoiser,
-    MixtureDenoiser,
 )
 
 D = 8
@@ -27,33 +26,8 @@ class Function:
         return self.function(x)
 
 
-@pytest.fixture(scope="module")
-def mixture():
-    rng = np.random.default_rng(0)
-    means = 2 * rng.standard_normal((3, D))
-    roots = 0.3 * rng.standard_normal((3, D, D))
-    covs = roots @ roots.transpose(0, 2, 1) + 0.01 * np.eye(D)
-    return GaussianMixtureDenoiser(means, covs, [0.5, 0.3, 0.2])
-
-
-@pytest.fixture(scope="module")
-def optimal(mixture):
-    return MixtureDenoiser.from_numpy(mixture, dtype=torch.float64)
-
-
-@pytest.fixture(scope="module")
-def gaussian(mixture):
-    values, vectors = np.linalg.eigh(mixture.covariance)
-    parts = (mixture.mean, values[::-1].copy(), vectors[:, ::-1].copy())
-    return GaussianDenoiser(*(torch.from_numpy(part) for part in parts))
-
-
 def draw(mixture, n, seed=1):
-    rng = np.random.default_rng(seed)
-    k = rng.choice(len(mixture.weights), n, p=mixture.weights)
-    roots = np.linalg.cholesky(mixture.covs)[k]
-    points = mixture.means[k] + (roots @ rng.standard_normal((n, D, 1)))[:, :, 0]
-    return torch.from_numpy(points)
+    return torch.from_numpy(mixture.sample(n, np.random.default_rng(seed)))
 
 
 def noisy_numpy(mixture, n, sigma, seed):
