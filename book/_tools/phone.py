@@ -27,4 +27,5 @@ def problems(name, shown):
     for formula in found["cut"]:
         yield f"{name}: on a phone the start of a formula cannot be reached: {formula}"
     if found["overflow"] > 0:
-        yield f"{name}: on a phone the page is {found['overflow']} px too wide"
+        places = ", ".join(repr(text) for text in found["wide"])
+        yield f"{name}: on a phone the page is {found['overflow']} px too wide, at {places}"
