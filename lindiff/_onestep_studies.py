@@ -103,7 +103,9 @@ def _points(law, shape, rng):
 def simulate_modes(eigenvalues, n_samples, n_runs, rng, *, time, noise_scale, ridge=0.0):
     r"""Fit correlated Gaussian data with known mean and measure every mode.
 
-    .. math:: V_i=(W\Sigma_xW^\top)_{ii},\qquad \mathrm{KL}_{\rm var}=\tfrac12\Big[
+    .. math:: V_i=(W\Sigma_xW^\top)_{ii}
+
+    .. math:: \mathrm{KL}_{\rm var}=\tfrac12\Big[
               \sum_i\frac{V_i}{s_i}-d-\log\det\Sigma^{-1}W\Sigma_xW^\top\Big]
 
     Parameters

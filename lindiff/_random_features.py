@@ -49,8 +49,9 @@ def random_features(
     :math:`FF^\top` divided by d, :math:`l=\mu_1^2e+\mu_\star^2`, and for one noise draw
 
     .. math:: \kappa\Big(1-\frac dn\Big\langle\frac l{l+\kappa}\Big\rangle\Big)=\zeta,\quad
-              \gamma=\frac dn\Big\langle\frac{l^2}{(l+\kappa)^2}\Big\rangle,\quad
-              I_1=\Big\langle\frac{\mu_1^2e}{l+\kappa}\Big\rangle,\quad
+              \gamma=\frac dn\Big\langle\frac{l^2}{(l+\kappa)^2}\Big\rangle
+
+    .. math:: I_1=\Big\langle\frac{\mu_1^2e}{l+\kappa}\Big\rangle,\quad
               I_2=\Big\langle\frac{\mu_1^2e\,l}{(l+\kappa)^2}\Big\rangle
 
     .. math:: \mathcal E=\frac{1-2\rho I_1+\rho I_2}{1-\gamma},\qquad
