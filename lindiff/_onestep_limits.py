@@ -288,7 +288,11 @@ def monotone_threshold(*, sampler="isotropic"):
     if _sampler(sampler) == "full":
         noise = float(np.exp(lambertw(-0.25).real))
         return Threshold(noise / (1 - noise), 1 / (2 * noise))
-    c = brentq(lambda x: x / 2 + np.log(2 * x) - np.log1p(-x), 0.1, 0.9, xtol=1e-16, rtol=1e-15)
+
+    def slope(x):
+        return x / 2 + np.log(2 * x) - np.log1p(-x)
+
+    c = brentq(slope, 0.1, 0.9, xtol=1e-16, rtol=1e-15)
     noise = (1 - c) ** 2 / (2 * c)
     return Threshold(noise / (1 - noise), c)
 

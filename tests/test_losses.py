@@ -7,6 +7,7 @@ from scipy import integrate, optimize, stats
 from sklearn.linear_model import LinearRegression, Ridge
 
 from lindiff import gaussians, losses, schedules, spectra
+from lindiff._kernel_sums import kernel_sums
 from lindiff.denoisers import AffineDenoiser
 from lindiff.losses import LossModes, ModelPair
 
@@ -265,6 +266,10 @@ def test_a_multiplicity_is_a_repeated_mode(function):
     long = LossModes(short.eigenvalues[index], short.variances[index], short.shifts[index])
     assert short.dimension == long.dimension == 6
     np.testing.assert_allclose(function(short, 0.9), function(long, 0.9), rtol=1e-13)
+
+
+def test_sums_over_no_levels_are_empty():
+    assert kernel_sums(np.ones(2), np.ones((2, 3)), np.zeros((4, 0)), 1).shape == (4, 0, 3)
 
 
 def test_limits():

@@ -189,6 +189,14 @@ def test_simulation_removes_the_sampling_error_of_the_mean_from_its_divergence()
     assert_allclose(run.kl, 0.5 * (shift / 2.0 + 3 * (ratio - 1 - np.log(ratio))), rtol=1e-12)
 
 
+def test_simulated_variance_does_not_count_the_mean():
+    model = OneStepModel(time=1.0, noise_scale=1.0, variance=2.0, dimension=3)
+    rng = np.random.default_rng(4)
+    run = onestep.simulate_population(model, 4000, rng, mean=[10.0, -3.0, 0.0])
+    # Four standard errors of the variance of 12000 numbers.
+    assert_allclose(run.variance, model.generated_variance, rtol=4 * np.sqrt(2 / 12_000))
+
+
 @pytest.mark.parametrize("ratio", [0.1, 1.0, 8.0])
 def test_brute_force_agrees_at_four_standard_errors(ratio):
     model = OneStepModel(time=1.0, noise_scale=ratio / np.expm1(2.0), variance=1.0, dimension=3)

@@ -154,7 +154,7 @@ def test_trace_has_no_mean_within_one_of_the_threshold_and_none_is_needed_withou
     values = [onestep.expected_trace(1.0, 8, n) for n in (8, 9, 10)]
     assert values == [np.inf] * 3
     assert [onestep.expected_trace(0.0, 8, n) for n in (1, 4, 9, 40)] == [0, 3, 8, 8]
-    assert onestep.expected_trace(1.0, 8, 1) == 0
+    assert onestep.expected_trace(1.0, 8, 1) == onestep.expected_trace(1.0, 1, 1) == 0
 
 
 def test_expected_kl_with_known_mean_shifts_by_one_sample():

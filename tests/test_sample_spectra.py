@@ -193,6 +193,17 @@ def test_log_det_against_data_and_digamma(estimated_mean):
     assert stats.ks_2samp(draws[:5000], np.log(slow).sum(axis=1)).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("power", [-60, 60])
+def test_units_do_not_choose_the_route(power):
+    # A power of two changes no digit, unless it leads to the slower method for graded spectra.
+    one, other = (
+        _wishart.decompose(scale * SPECTRUM, 5, 8, np.random.default_rng(18), vectors=True)
+        for scale in (1.0, 4.0**power)
+    )
+    np.testing.assert_array_equal(4.0**power * one[0], other[0])
+    np.testing.assert_array_equal(one[1], other[1])
+
+
 def test_one_draw_by_default():
     assert spectra.sample_spectra([2.0, 1.0], 3, RNG).eigenvalues.shape == (1, 2)
     assert spectra.sample_log_det([2.0, 1.0], 3, RNG).shape == (1,)
