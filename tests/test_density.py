@@ -127,6 +127,18 @@ def test_bisection_finds_what_newton_finds():
     assert_allclose(slow_y, y, rtol=1e-6)
 
 
+def test_points_that_newton_misses_are_bisected(monkeypatch):
+    curve = _Curve(np.sort(spectra.power_law(60, 1.0)), np.ones(60), 40.0)
+    x, last = nodes(*curve.support[-1], 12)[0], np.full(12, len(curve.edges) - 1)
+    wanted = curve.preimage(x, last)
+    monkeypatch.setattr(_Curve, "_newton", lambda self, x, u, y: np.zeros(x.size, dtype=bool))
+    assert_allclose(curve.preimage(x, last), wanted, rtol=1e-6)
+
+
+def test_a_single_sample_has_a_support():
+    assert_allclose(density_support([1.0], 1, multiplicities=[4.0]), [[1.0, 9.0]], rtol=1e-13)
+
+
 @pytest.mark.parametrize(("d", "n"), [(300, 900), (600, 300)])
 def test_eigenvalues_of_random_matrices_follow_it(d, n):
     values = np.repeat([1.0, 6.0], [2 * d // 3, d // 3])

@@ -227,6 +227,7 @@ def test_scale_of_a_power_law():
         (lambda: eq.gap_small_noise([-1.0], 1, 0.5), "eigenvalues"),
         (lambda: eq.power_law_scale(0, 2.0), "n_samples"),
         (lambda: eq.power_law_scale(3, 1.0), "exponent"),
+        (lambda: eq.power_law_scale(3, 0.5), "exponent"),
         (lambda: eq.power_law_scale(3, 2.0, amplitude=0.0), "amplitude"),
     ],
 )

@@ -181,6 +181,15 @@ def test_likelihood_gap_against_log_densities():
     assert_allclose(value, law.logpdf(points).mean() - fresh.mean(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("size", [1, 3])
+def test_likelihood_gap_takes_one_dimension(place, size):
+    good = [np.zeros(2), COV, np.ones((4, 2)), np.zeros(2), COV]
+    wrong = [np.zeros(size), np.eye(size), np.ones((4, size)), np.zeros(size), np.eye(size)]
+    with pytest.raises(ValueError, match="must have one dimension"):
+        likelihood_gap(*good[:place], wrong[place], *good[place + 1 :])
+
+
 def test_copy_rate_is_one_for_copies_and_one_half_without_memory():
     rng = np.random.default_rng(0)
     points, fresh = rng.standard_normal((2, 40, 3))

@@ -237,15 +237,18 @@ def test_residual_noise_restores_the_data_law():
         lambda: onestep.kl_large_noise(0.0, 2),
         lambda: onestep.required_noise_to_signal(301.0),
         lambda: onestep.required_noise_scale(0.1, 0.0, 1.0),
-        lambda: onestep.kl_anisotropic([1.0, 0.0], time=1.0, noise_scale=1.0),
-        lambda: onestep.kl_anisotropic([1.0, -1.0], time=1.0, noise_scale=1.0),
-        lambda: onestep.kl_anisotropic(1.0, time=1.0, noise_scale=1.0),
         lambda: OneStepModel(time=[1.0, 2.0], noise_scale=1.0),
     ],
 )
 def test_bad_values_are_refused(call):
     with pytest.raises(ValueError):
         call()
+
+
+def test_divergence_refuses_directions_without_variance():
+    for bad in ([1.0, 0.0], [1.0, -1.0], 1.0):
+        with pytest.raises(ValueError, match="eigenvalues must be positive"):
+            onestep.kl_anisotropic(bad, time=1.0, noise_scale=1.0)
 
 
 def test_denoiser_refuses_points_of_another_dimension():

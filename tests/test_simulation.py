@@ -315,6 +315,13 @@ def test_progress_goes_to_standard_error(capsys):
     assert out == "" and "6/6" in err
 
 
+def test_a_level_without_a_limit_is_refused_before_the_jobs(monkeypatch):
+    monkeypatch.setattr(_jobs, "run", None)
+    for values, n_samples in (([1.0, 0.0], 20), ([1.0, 2.0], 2)):
+        with pytest.raises(ValueError, match="`alpha_bar` must be below 1"):
+            average(values, n_samples, 1.0, np.random.default_rng(0), n_draws=50)
+
+
 def test_real_dask_cluster(tmp_path, dask_client):
     same(call(), call(store=tmp_path, progress=True))
     tasks = dask_client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.task_prefixes))
