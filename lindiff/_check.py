@@ -7,6 +7,7 @@ import operator
 import numpy as np
 
 _SYMMETRY_RTOL = 1e-10
+_ROWS = 128
 
 
 def as_array(name, value, ndim=None):
@@ -47,14 +48,16 @@ def as_covariance(name, value):
     array = as_array(name, value, ndim=2)
     if array.shape[0] != array.shape[1] or array.shape[0] == 0:
         raise ValueError(f"`{name}` must be a square matrix, got shape {array.shape}")
-    # One copy: every strided read of a large transpose misses the cache.
-    mean = array.T.copy()
-    difference = array - mean
-    largest = max(array.max(), -array.min())
-    if np.abs(difference, out=difference).max() > _SYMMETRY_RTOL * largest:
+    mean, gap = np.empty_like(array), 0.0
+    for start in range(0, len(array), _ROWS):
+        # A block of rows and its transpose stay in the cache.
+        rows = slice(start, start + _ROWS)
+        mean[rows] = array[:, rows].T
+        gap = max(gap, np.abs(array[rows] - mean[rows]).max())
+        mean[rows] *= 0.5
+        mean[rows] += 0.5 * array[rows]
+    if gap > _SYMMETRY_RTOL * max(array.max(), -array.min()):
         raise ValueError(f"`{name}` must be symmetric; pass ({name} + {name}.T) / 2")
-    mean *= 0.5
-    mean += np.multiply(array, 0.5, out=difference)
     return mean
 
 

@@ -43,6 +43,19 @@ def test_as_spectrum():
             _check.as_spectrum("v", bad)
 
 
+@pytest.mark.parametrize("d", [1, 128, 129, 300])
+def test_as_covariance_looks_at_every_block(d):
+    value = np.random.default_rng(0).standard_normal((d, d))
+    value += value.T
+    value[0, -1] *= 1 + 1e-13
+    np.testing.assert_array_equal(_check.as_covariance("c", value), 0.5 * value + 0.5 * value.T)
+    for i, j in {(0, d - 1), (d - 1, 0), (d // 2, 0)} - {(0, 0)}:
+        bad = value.copy()
+        bad[i, j] += 1.0
+        with pytest.raises(ValueError, match="`c` must be symmetric"):
+            _check.as_covariance("c", bad)
+
+
 def test_as_covariance_symmetrises_rounding_and_rejects_asymmetry():
     value = np.array([[1.0, 0.5], [0.5 + 1e-13, 2.0]])
     result = _check.as_covariance("c", value)
