@@ -3,11 +3,12 @@
 import mpmath
 import numpy as np
 import pytest
+import sympy
 from numpy.testing import assert_allclose
 from scipy.special import polygamma
 
+from lindiff import _asymptotics, gaussians, spectra
 from lindiff import equivalents as eq
-from lindiff import gaussians, spectra
 
 
 def exact_kl(d, n, estimated):
@@ -234,3 +235,8 @@ def test_scale_of_a_power_law():
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def test_coefficients_of_the_digamma_series_are_bernoulli_numbers():
+    exact = [float(sympy.bernoulli(2 * k) / (2 * k)) for k in range(1, 8)]
+    assert_allclose(_asymptotics._BERNOULLI, exact, rtol=1e-15)
