@@ -151,6 +151,7 @@ def test_package_job_names_every_test_of_the_package():
     command = document["jobs"]["package"]["steps"][-1]["run"]
     modules = [p.stem for p in (ROOT / "lindiff").glob("[a-z]*.py")]
     expected = {f"tests/test_{m}.py" for m in modules if (ROOT / f"tests/test_{m}.py").exists()}
+    expected |= {"tests/experiments", "tests/nn"}
     assert set(re.findall(r"tests/\S+", command)) == expected
 
 
