@@ -99,7 +99,7 @@ def test_rules(path):
         ("test", "run: make test", "run: make test ${{ github.head_ref }}", "pass it by env"),
         ("test", "run: make test", "continue-on-error: true\n        run: make test", "goes on"),
         ("test", "persist-credentials: false", "fetch-depth: 1", "keeps its credentials"),
-        ("test", "    timeout-minutes: 20\n", "", "no time limit"),
+        ("test", "    timeout-minutes: 30\n", "", "no time limit"),
         ("pages", "cd2ce8fcbc39b97be8ca5fce6e763baed58fa128 # v5.0.0", "v5", "not pinned"),
     ],
 )
