@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from scipy.integrate import dblquad, quad
 from scipy.stats import multivariate_normal, norm, special_ortho_group
 
-from lindiff import gaussians, memorisation, onestep
+from lindiff import gaussians, memorisation, multistep, onestep
 from lindiff.memorisation import (
     copy_rate,
     gaussian_reference,
@@ -223,6 +223,35 @@ def test_mean_pixel_distance_reference_value_of_the_script_units():
     assert_allclose(np.sqrt(2 * np.pi) / 0.1 * np.array(bias), [-0.16, -0.03, 0], atol=0.01)
 
 
+def test_single_precision_agrees_where_no_digit_is_lost():
+    rng = np.random.default_rng(1)
+    mean, cov = np.zeros(2), np.array([[1.3, 0.4], [0.4, 0.6]])
+    train, fresh = (kernel_density(rng.standard_normal((n, 2)), bandwidth=0.7) for n in (9, 12))
+    exact, single = (
+        memorisation_gap(mean, cov, train, fresh, precision=kind)
+        for kind in (np.float64, np.float32)
+    )
+    assert exact[0] == single[0]
+    assert_allclose(single[1], exact[1], atol=1e-4)
+
+
+def test_bandwidth_factor_scales_the_width_that_shrinks_with_the_number_of_points():
+    settings = {"variance": 2.0, "bandwidth_factor": 1.7}
+    study = simulate_gap([1.0], 2, 12, 1, np.random.default_rng(5), reference=9, **settings)
+    plain = simulate_gap([1.0], 2, 12, 1, np.random.default_rng(5), reference=9, variance=2.0)
+    rng = np.random.default_rng(5)
+    points = np.sqrt(2.0) * rng.standard_normal((12, 2))
+    chain = multistep.train_steps(points, [1.0], rng)
+    fresh = np.sqrt(2.0) * rng.standard_normal((9, 2))
+    near, truth = (
+        kernel_density(x, variance=2.0, bandwidth=1.7 * np.sqrt(2.0) * len(x) ** -0.5)
+        for x in (points, fresh)
+    )
+    gap = memorisation_gap(*chain.law(), near, truth)
+    assert_allclose([study.sign[0], study.log_size[0]], gap, rtol=1e-10)
+    assert abs(plain.log_size[0] - gap[1]) > 0.1
+
+
 def test_simulated_gap_uses_the_law_of_the_samples():
     ratio, d = np.expm1(4) * np.exp(-4), 10
     grid = [onestep.noise_to_signal(2.0, np.exp(-4), 1.0)]
@@ -257,6 +286,7 @@ RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]]
         (lambda: log_l2_distance([0.0], [[1.0]], DENSITY), "mean"),
         (lambda: log_l2_distance([0.0, 0.0], [[1.0, 2.0], [0.0, 1.0]], DENSITY), "cov"),
         (lambda: memorisation_gap([0.0], [[1.0]], DENSITY, DENSITY), "mean"),
+        (lambda: memorisation_gap([0.0], COV, DENSITY, DENSITY), "mean"),
         (
             lambda: memorisation_gap(np.zeros(2), COV, DENSITY, gaussian_reference([0.0], 1.0)),
             "mean",
@@ -267,6 +297,7 @@ RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]]
         ),
         (lambda: kl_gap([0.0], [[1.0]], [[1.0]], [0.0], [[1.0]]), "points"),
         (lambda: kl_gap([0, 0], COV, [[1, 0], [0, 1]], [0, 0], COV), "points"),
+        (lambda: kl_gap([0, 0], COV, [[1, 0]], [0, 0], COV), "points"),
         (lambda: likelihood_gap([0.0], [[0.0]], [[1.0], [2.0]], [0.0], [[1.0]]), "cov"),
         (lambda: likelihood_gap([0.0], [[1.0]], [[1, 1], [2, 2]], [0.0], [[1.0]]), "mean"),
         (lambda: copy_rate([[0.0]], [[0.0]], [[0.0], [1.0]]), "points"),
