@@ -297,7 +297,7 @@ RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]]
         ),
         (lambda: kl_gap([0.0], [[1.0]], [[1.0]], [0.0], [[1.0]]), "points"),
         (lambda: kl_gap([0, 0], COV, [[1, 0], [0, 1]], [0, 0], COV), "points"),
-        (lambda: kl_gap([0, 0], COV, [[1, 0]], [0, 0], COV), "points"),
+        (lambda: kl_gap([0] * 3, np.eye(3), np.eye(3)[:2], [0] * 3, np.eye(3)), "points"),
         (lambda: likelihood_gap([0.0], [[0.0]], [[1.0], [2.0]], [0.0], [[1.0]]), "cov"),
         (lambda: likelihood_gap([0.0], [[1.0]], [[1, 1], [2, 2]], [0.0], [[1.0]]), "mean"),
         (lambda: copy_rate([[0.0]], [[0.0]], [[0.0], [1.0]]), "points"),
