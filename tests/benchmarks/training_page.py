@@ -49,7 +49,7 @@ def targets(rows):
             f"- 40,000 images/s for a network of 2.7 million parameters: "
             f"{largest.images_per_second:,.0f}, {verdict(largest.images_per_second >= 40_000)}. "
             "Norms and activations run as kernels of their own and wait for memory; compiling "
-            "the network merges them, but was not reached in the minutes lent.",
+            "the network merges them, which this run did not measure.",
             f"- Five times a plain loop around the network of diffusers: {largest.ratio:.2f} "
             f"times, {verdict(largest.ratio >= 5)}, for the same reason.",
             "- Three times eager bf16 at batch 64: not measured yet.",

@@ -62,7 +62,7 @@ PRESETS = {
         1.0,
     ),
 }
-# What fits beside a run of the experiments on a GPU lent for minutes.
+# The most telling rows in a minute and a half.
 PRESETS["h100-slice"] = replace(
     PRESETS["h200"], batches=(256, 64), seconds=0.8, rounds=3, sweep_images=50_000, pace=0.45
 )
