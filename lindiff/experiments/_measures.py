@@ -143,8 +143,7 @@ def off_span(train, test):
     """
     centre = train.double().mean(0)
     centred, away = train.double() - centre, test.double() - centre
-    basis = torch.linalg.svd(centred, full_matrices=False)[2]
-    scale = torch.linalg.svdvals(centred)
+    _, scale, basis = torch.linalg.svd(centred, full_matrices=False)
     basis = basis[scale > 1e-9 * scale[0]]
     rest = away - (away @ basis.T) @ basis
     return float((rest.square().sum(1) / rest.shape[1]).sqrt().mean())

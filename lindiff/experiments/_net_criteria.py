@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from scipy.stats import rankdata
 
-from lindiff.experiments.rows import MissingRow, Table, judge
+from lindiff.experiments.rows import MissingRow, Table, judge, named
 
 STD_RATIO = (0.93, 1.1)
 GENERALISING = 0.01
@@ -82,8 +82,10 @@ def check_spread(table, **conditions):
     """Raise `NotJudgeable` if samples of a network are too narrow or too wide."""
     ratio = net(table, "std_ratio", **conditions)
     if not STD_RATIO[0] <= ratio <= STD_RATIO[1]:
-        said = ", ".join(f"{name} {value}" for name, value in conditions.items())
-        raise NotJudgeable(f"samples have {ratio:.2f} times the standard deviation ({said})")
+        raise NotJudgeable(
+            f"its samples have {ratio:.2f} times the standard deviation of the training images "
+            f"({named(conditions)})"
+        )
 
 
 def spearman(values, *, decreasing=False):

@@ -117,7 +117,7 @@ def _moments(model):
 def _population(context, plan):
     from lindiff.experiments import nets
 
-    return nets.population(plan.data, plan.size, plan.n_population).to(context.device)
+    return nets.population(plan.data, plan.size, plan.n_population, context.device)
 
 
 def _distil(plan, subject, law, levels, *, splits=("test", "train")):

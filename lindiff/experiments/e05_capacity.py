@@ -32,12 +32,11 @@ class Settings:
     seed: int = 0
 
 
-_REDUCED = {"widths": (4, 16, 64), "pure": (4, 64)}
 PRESETS = {
     "smoke": Settings(replace(PLANS["smoke"], width=4), (4, 8), (4, 8), n_images=16),
     # The budget is too small for a network to copy 256 images.
     "cpu": Settings(PLANS["cpu"], (4, 8, 16), (), n_images=16),
-    "t4": Settings(PLANS["t4"], **_REDUCED),
+    "t4": Settings(PLANS["t4"], (4, 16, 64), (4, 64)),
     "h100-slice": Settings(PLANS["h100-slice"], (4, 16, 64), ()),
     "h200": Settings(PLANS["h200"], (4, 8, 16, 32, 64), (4, 64)),
 }

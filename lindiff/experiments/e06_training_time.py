@@ -46,7 +46,7 @@ PRESETS = {
     "smoke": Settings(PLANS["smoke"], (16,), 16),
     "cpu": Settings(PLANS["cpu"], (16, 32), 64),
     "t4": Settings(PLANS["t4"], (64, 256)),
-    "h100-slice": Settings(PLANS["h100-slice"], (64, 256)),
+    "h100-slice": Settings(PLANS["h100-slice"], (64, 128)),
     "h200": Settings(PLANS["h200"], (64, 128, 256, 512), ramp=10_000_000),
 }
 

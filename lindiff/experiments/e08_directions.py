@@ -50,7 +50,7 @@ def one_net(context, plan, config, levels):
     from lindiff.experiments._subjects import network
 
     subject = network(context, config, plan)
-    law = nets.population(plan.data, plan.size, plan.n_population).to(context.device)
+    law = nets.population(plan.data, plan.size, plan.n_population, context.device)
     rows, arrays = _measures.direction_rows(subject, law, levels)
     rows += _measures.sample_rows(subject, nets.samples_of(context, config, plan))
     return rows + _emergence(subject, law, plan, context.device), arrays
@@ -62,7 +62,7 @@ def memoriser(context, plan, config, levels):
     from lindiff.experiments._subjects import Subject
 
     split = nets.split_of(config, n_test=plan.n_test, device=context.device)
-    law = nets.population(plan.data, plan.size, plan.n_population).to(context.device)
+    law = nets.population(plan.data, plan.size, plan.n_population, context.device)
     stamp = {"dataset": plan.data, "N": config.n_images, "subset": config.subset}
     bare = Subject(None, split.train.flat(), split.test.flat(), stamp)
     return _measures.direction_rows(bare.closed("memoriser"), law, levels)

@@ -75,11 +75,9 @@ def on_gaussian(context, plan, config):
     from lindiff.experiments import _measures, nets
     from lindiff.experiments._subjects import network
 
-    # Other units move the cached law to their device; the images are drawn on the CPU.
-    nets.population.cache_clear()
     subject = network(context, config, plan)
     base = config.data.partition("+")[0]
-    law = nets.population(base, config.size, nets.GAUSSIAN_IMAGES).to(context.device)
+    law = nets.population(base, config.size, nets.GAUSSIAN_IMAGES, context.device)
     rows, arrays = _measures.direction_rows(subject, law, LEVELS)
     rows += _measures.linearity_rows(subject, LEVELS, plan.n_pairs)
     rows += _measures.distance_rows(subject, LEVELS, plan.n_test, closed=("gaussian",))

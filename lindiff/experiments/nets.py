@@ -6,6 +6,7 @@ the same network share it.
 """
 
 import contextlib
+import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -131,9 +132,14 @@ def fresh_images(name, size, n_images, seed=_POPULATION_SEED):
     return image_split(name, 1, size=size, n_test=n_images).test.flat()
 
 
+def population(name, size, n_images, device="cpu"):
+    """Return the Gaussian denoiser of `n_images` fresh images."""
+    # The cached one stays where it is: a module moves in place.
+    return copy.deepcopy(_population(name, size, n_images)).to(device)
+
+
 @lru_cache(maxsize=4)
-def population(name, size, n_images):
-    """Return the Gaussian denoiser of `n_images` fresh images, on the CPU."""
+def _population(name, size, n_images):
     return GaussianDenoiser.from_images(fresh_images(name, size, n_images))
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
-__all__ = ["COLUMNS", "Criterion", "MissingRow", "Row", "Table", "judge"]
+__all__ = ["COLUMNS", "Criterion", "MissingRow", "Row", "Table", "judge", "named"]
 
 
 class MissingRow(LookupError):
@@ -145,10 +145,10 @@ class Table:
             If there are several.
         """
         found = self.where(metric, **conditions)
-        said = ", ".join(f"{k}={v}" for k, v in {"metric": metric, **conditions}.items())
         if len(found) == 0:
-            raise MissingRow(f"there is no row with {said}")
+            raise MissingRow(_absent(metric, conditions))
         if len(found) > 1:
+            said = named({"metric": metric, **conditions})
             raise ValueError(f"{len(found)} rows have {said}; add a condition")
         return {name: column[0].item() for name, column in found.columns.items()}
 
@@ -166,9 +166,20 @@ class Table:
         """
         found = self.where(metric, **conditions)
         if len(found) == 0:
-            raise MissingRow(f"there is no row with metric={metric}, {conditions}")
+            raise MissingRow(_absent(metric, conditions))
         order = np.argsort(found[along], kind="stable")
         return found[along][order], found["value"][order], found["stderr"][order]
+
+
+def named(conditions):
+    """Return conditions as words, such as "N 64, arch unet-16"."""
+    numbers = {k: f"{v:g}" if isinstance(v, int | float) else str(v) for k, v in conditions.items()}
+    return ", ".join(f"{name} {value}" for name, value in numbers.items())
+
+
+def _absent(metric, conditions):
+    what = metric or "such a row"
+    return f"{what} was not measured" + (f" at {named(conditions)}" if conditions else "")
 
 
 def _equal(column, wanted):

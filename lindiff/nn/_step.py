@@ -14,9 +14,9 @@ FLAT = ("weights", "ema", "exp_avg", "exp_avg_sq")
 class Stepper:
     """The network, its optimizer and its random streams, and the step that advances them.
 
-    All weights lie in one vector, as do the gradients and the averaged weights: Adam, the
-    average and the exchange between devices are one operation each. `rank` and `world` say
-    which share of every batch belongs to this process.
+    All weights lie in one vector, as do the gradients and the averaged weights: Adam and the
+    average are one operation each. `rank` and `world` say which share of every batch belongs
+    to this process; the gradients of several are averaged by `DistributedDataParallel`.
     """
 
     def __init__(
@@ -46,6 +46,8 @@ class Stepper:
         self.ema_net = copy.deepcopy(self.net).eval().requires_grad_(False)
         self._flatten()
         self.forward = torch.compile(self.net) if compiled else self.net
+        if world > 1:
+            self.forward = self._in_parallel()
         self.generators = [_generator(config.seed_noise, stream, device) for stream in (0, 1)]
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
@@ -55,9 +57,8 @@ class Stepper:
         zeros = {"dtype": torch.float32, "device": self.device}
         self.weights = torch.nn.Parameter(torch.zeros(n, **zeros))
         self.ema = torch.zeros(n, **zeros)
-        # The last entry carries the loss, so that processes share it with their gradients.
-        self.gradient = torch.zeros(n + 1, **zeros)
-        self.weights.grad = self.gradient[:n]
+        self.gradient = torch.zeros(n, **zeros)
+        self.weights.grad = self.gradient
         self.exp_avg, self.exp_avg_sq = torch.zeros(n, **zeros), torch.zeros(n, **zeros)
         for net, flat in ((self.net, self.weights.data), (self.ema_net, self.ema)):
             views = self._views(flat)
@@ -80,6 +81,15 @@ class Stepper:
             "exp_avg": self.exp_avg,
             "exp_avg_sq": self.exp_avg_sq,
         }
+
+    def _in_parallel(self):
+        """The network in a `DistributedDataParallel`, with the gradients where Adam finds them."""
+        for parameter, view in zip(self.net.parameters(), self.gradients, strict=True):
+            parameter.grad = view
+        devices = None if self.device.type == "cpu" else [self.device]
+        return torch.nn.parallel.DistributedDataParallel(
+            self.net, device_ids=devices, find_unused_parameters=True
+        )
 
     def _views(self, flat):
         """Parts of a vector in the shapes of the parameters."""
@@ -108,23 +118,27 @@ class Stepper:
         ):
             denoised = self.forward(noisy, sigma)
         loss = weighted_loss(denoised, clean, self.net.weight(sigma))
+        self._differentiate(self.scaler.scale(loss))
+        with torch.no_grad():
+            self._update(loss.detach())
+
+    def _differentiate(self, loss):
+        if self.world > 1:
+            self.gradient.zero_()
+            loss.backward()  # Into the views, averaged over the processes on the way.
+            return
         gradients = torch.autograd.grad(
-            self.scaler.scale(loss),
-            list(self.net.parameters()),
-            allow_unused=True,
-            materialize_grads=True,
+            loss, list(self.net.parameters()), allow_unused=True, materialize_grads=True
         )
         with torch.no_grad():
             torch._foreach_copy_(self.gradients, list(gradients))
-            self._update(loss.detach())
 
     def _update(self, loss):
         config = self.config
-        self.gradient[-1].copy_(loss)
         if self.world > 1:
-            torch.distributed.all_reduce(self.gradient)
-            self.gradient.div_(self.world)
-        self.loss_sum.add_(self.gradient[-1])
+            torch.distributed.all_reduce(loss)
+            loss.div_(self.world)
+        self.loss_sum.add_(loss)
         self.finite.add_(torch.isfinite(self.loss_sum))
         self.steps.add_(1)
         seen = self.steps.double() * config.batch

@@ -1,8 +1,8 @@
 """One training on several devices: ``torchrun --nproc_per_node=2 -m lindiff.nn.distributed``.
 
-Every process draws the whole batch from the same random streams and takes its share of it; the
-gradients are averaged in one exchange per step. The result is that of one process with the same
-batch, up to the order of summation. Process 0 writes the files.
+Every process draws the whole batch from the same random streams and takes its share of it;
+`torch.nn.parallel.DistributedDataParallel` averages the gradients. The result is that of one
+process with the same batch, up to the order of summation. Process 0 writes the files.
 """
 
 import argparse

@@ -87,7 +87,7 @@ def test_run_stores_rows_arrays_and_criteria(fake, tmp_path):
     assert result.complete and result.table.value("double", step=3) == 6.0
     assert result.arrays["u3/squares"].tolist() == [0, 1, 4]
     assert [c.verdict for c in result.criteria] == ["passed", "not judged", "failed"]
-    assert result.criteria[1].reason == "there is no row with metric=other"
+    assert result.criteria[1].reason == "other was not measured"
     row = result.table.one("double", step=1)
     assert (row["run_id"], row["exp"], row["device"][:3]) == ("u1", "e99_fake", "cpu")
     assert row["wall_s"] >= 0 and np.isnan(row["N"])
