@@ -44,8 +44,9 @@ def parser():
     run.add_argument("--jobs", type=int, metavar="N", help="parallel workers (joblib)")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     for each in (listing, status, run):
-        each.add_argument("--out", type=Path, default=runner.DEFAULT_STORE, help="working store")
         each.add_argument("--results", type=Path, help="folder of the result files")
+    for each in (status, run):
+        each.add_argument("--out", type=Path, default=runner.DEFAULT_STORE, help="working store")
     return top
 
 

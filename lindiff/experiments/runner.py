@@ -104,7 +104,7 @@ def resolve_device(device, preset, module):
     device : {"auto", "cpu", "cuda"}
         "auto" takes the GPU if there is one. A GPU preset of an experiment that trains
         networks (its module says ``NEEDS_GPU = True``) runs on a CPU only by "cpu". Other
-        experiments always compute on the CPU.
+        experiments compute on the CPU, whatever is asked for.
 
     Raises
     ------
@@ -113,13 +113,11 @@ def resolve_device(device, preset, module):
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"`device` must be auto, cpu or cuda, got {device!r}")
-    if device == "cpu":
+    if device == "cpu" or not getattr(module, "NEEDS_GPU", False):
         return "cpu"
-    networks = getattr(module, "NEEDS_GPU", False)
     if _has_cuda():
-        return "cuda" if networks else "cpu"
-    needed = networks and preset not in _registry.CPU_PRESETS
-    if device == "cuda" or needed:
+        return "cuda"
+    if device == "cuda" or preset not in _registry.CPU_PRESETS:
         asks = "--device cuda" if device == "cuda" else f"--preset {preset}"
         raise NoDevice(
             f"{asks} needs a GPU, but PyTorch finds no CUDA device here; use a machine with "
