@@ -15,7 +15,7 @@ from lindiff.gaussians import kl_gaussian
 from lindiff.memorisation import pixel_distance, pixel_distance_mean
 from lindiff.multistep import network_schedule_variance
 
-TITLE = "The paper's U-Net: quality against training images and sampling steps"
+TITLE = "Halder's U-Net: quality against training images and sampling steps"
 NEEDS_GPU = True
 DATASET = "gaussian-pixels"
 ARCH = "halder-unet"
