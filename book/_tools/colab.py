@@ -27,6 +27,7 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "tests" / "colab-requirements.txt"
 WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT", "lindiff")
+WHEEL_SOURCES += ("book/results",)
 FOREIGN = ("PIP_", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LINDIFF_", "JUPYTER_")
 
 
@@ -61,7 +62,7 @@ def build_wheel(root, folder):
     for name in WHEEL_SOURCES:
         place = Path(root) / name
         if place.is_dir():
-            shutil.copytree(place, source / name, ignore=skip)
+            shutil.copytree(place, source / name, ignore=skip, dirs_exist_ok=True)
         else:
             shutil.copy(place, source / name)
     options = ("--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", folder)

@@ -57,12 +57,17 @@ def command(exp, preset, device=None):
 
 
 def default_folder():
-    """Return ``book/results`` of the repository, or of the current folder without one."""
+    """Return ``book/results`` of the repository; without one, where results lie.
+
+    That is ``results`` or ``book/results`` below the current folder, or else what came with
+    the installed package.
+    """
     root = provenance.PACKAGE.parent
     if (root / "book").is_dir() and (root / "pyproject.toml").is_file():
         return root / "book" / "results"
     here = Path.cwd()
-    return next((p for p in (here / "results", here / "book" / "results") if p.is_dir()), here)
+    own = (here / "results", here / "book" / "results")
+    return next((path for path in own if path.is_dir()), provenance.PACKAGE / "_results")
 
 
 def save(folder, exp, preset, result):

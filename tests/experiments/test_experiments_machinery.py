@@ -301,11 +301,12 @@ def test_where_results_go(fake, tmp_path, monkeypatch):
     assert folder() == runner.DEFAULT_STORE / "results"
 
 
-def test_results_are_read_beside_the_chapters_without_a_repository(tmp_path, monkeypatch):
+def test_results_without_a_repository(tmp_path, monkeypatch):
     assert results.default_folder().parts[-2:] == ("book", "results")
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "site-packages" / "lindiff")
+    package = tmp_path / "site-packages" / "lindiff"
+    monkeypatch.setattr(provenance, "PACKAGE", package)
     monkeypatch.chdir(tmp_path)
-    assert results.default_folder() == tmp_path
+    assert results.default_folder() == package / "_results"
     (tmp_path / "results").mkdir()
     assert results.default_folder() == tmp_path / "results"
 
