@@ -97,7 +97,7 @@ def test_rows_show_value_threshold_and_verdict(fake, root):
     assert row(page, "E99.a")[1:] == ["passed", "4 ± 0.012", "≥\u00a04", "doubles of \\|W\\|²", ""]
     failed = row(page, "E99.b")[1:]
     assert failed == ["**failed**", "2", "\\> 9", "D<sub>M</sub> at √(λ<sub>1</sub>)", ""]
-    missing = "not judged: there is no row with metric=other"
+    missing = "not judged: other was not measured"
     assert row(page, "E99.c")[1:] == [missing, "", "\\> 0", "absent", "toyfaces"]
     assert row(page, "E99.d")[1] == "not judged: needs \\*other\\* networks"
 

@@ -6,6 +6,7 @@ A result is a pair of files ``<exp>-<preset>.npz`` (columns of the table, arrays
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def save(folder, exp, preset, result):
     """Write a result into `folder`: first the numbers, then the record that names them."""
     arrays = {name: result.table[name] for name in COLUMNS}
     arrays |= {f"{_ARRAY}{name}": value for name, value in result.arrays.items()}
-    content = write_arrays(_path(folder, exp, preset, "npz"), arrays)
+    path = _path(folder, exp, preset, "npz")
+    content = write_arrays(path, arrays, method=zipfile.ZIP_LZMA)
     record = {
         "provenance": result.provenance,
         "criteria": [criterion.as_dict() for criterion in result.criteria],

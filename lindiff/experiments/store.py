@@ -33,10 +33,16 @@ def write_bytes(path, content):
         raise
 
 
-def write_arrays(path, arrays):
-    """Write arrays as a compressed npz file; return its bytes."""
+def write_arrays(path, arrays, *, method=zipfile.ZIP_DEFLATED):
+    """Write arrays as a compressed npz file; return its bytes.
+
+    ``method=zipfile.ZIP_LZMA`` takes longer and makes files of images a fifth smaller.
+    """
     stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)
+    with zipfile.ZipFile(stream, "w", method) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     write_bytes(path, stream.getvalue())
     return stream.getvalue()
 
