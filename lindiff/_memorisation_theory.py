@@ -201,7 +201,8 @@ def _typical(law, size):
     terms, weight = _terms(law, size)
 
     def excess(log_time):
-        return size * np.log(np.exp(-np.exp(log_time + terms)) @ weight) + np.log(2.0)
+        transform = np.exp(-np.exp(log_time + terms)) @ weight
+        return size * np.log(np.maximum(transform, 1e-300)) + np.log(2.0)
 
     return -brentq(excess, -terms.max() - 9.0, 30.0 - law[0])
 
