@@ -11,7 +11,7 @@ from scipy.stats import norm, pearson3
 from lindiff import _check
 from lindiff._multistep_chains import levels, step_variance
 
-_NODES, _TIMES, _SMEAR = 400, 500, 9
+_NODES, _STEP, _SMEAR = 240, 0.05, 9
 
 
 def gap_probability(
@@ -87,17 +87,16 @@ def gap_probability(
         raise ValueError(f"`noise` must be 'path' or 'averaged', got {noise!r}")
     if n < 2 or _check.positive_int("n_maps", n_maps) < 2:
         raise ValueError("`n_samples` and `n_maps` must be at least 2")
-    if noise == "averaged" and (n <= d):
+    if noise == "averaged" and n <= d:
         raise ValueError("averaged noise needs `n_samples` > `dimension`")
     if noise == "path" and omega.size > 1:
         raise ValueError("several levels are treated for noise='averaged' only")
     rows = []
     for _ in range(n_maps):
         model = _averaged(omega, d, n, rng) if noise == "averaged" else _map(omega[0], d, n, rng)
-        pair = _seen(*model, n), _fresh(*model, n, n_ref)
-        if placebo:
-            pair = _fresh(*model, n, n), pair[1]
-        rows.append(pair)
+        spectrum, _, rest = model
+        near = _fresh(spectrum, rest, n, n) if placebo else _seen(*model, n)
+        rows.append((near, _fresh(spectrum, rest, n, n_ref)))
     rows = np.array(rows)
     near, far = rows.mean(axis=0)
     scatter = np.std(rows[:, 0, 0] - rows[:, 1, 0], ddof=1)
@@ -107,7 +106,7 @@ def gap_probability(
 
 
 def _map(ratio, d, n, rng):
-    """Learned map times a root of the design, the map itself, and the two noise shares."""
+    """Squared singular values of a map, map times root of the design, share of the noise."""
     nu, rho = n - 1, 1.0 / (1.0 + ratio)
     if nu >= d:
         root = np.tril(rng.standard_normal((d, d)), -1)
@@ -119,49 +118,45 @@ def _map(ratio, d, n, rng):
         weights = solve_triangular(root, image.T, lower=True, trans="T").T
     else:
         weights = image @ np.linalg.pinv(root)
-    return image, weights, 1.0 - rho
+    spectrum, vectors = np.linalg.eigh(weights @ weights.T)
+    return np.maximum(spectrum, 0.0), vectors.T @ image, 1.0 - rho
 
 
 def _averaged(omega, d, n, rng):
     spectrum = np.linalg.svd(rng.standard_normal((n - 1, d)), compute_uv=False) ** 2 / n
     start = spectrum.mean() * n / (n - 1) + omega[-1]
     made = step_variance(spectrum, omega, start=start)
-    return np.diag(np.sqrt(n * spectrum)), np.diag(np.sqrt(made)), 0.0
+    return made, np.diag(np.sqrt(n * spectrum)), 0.0
 
 
-def _inverse(weights, image, width):
-    """Eigenvalues of (cov + width)^-1, the image and the eigenvalues of cov."""
-    spectrum, vectors = np.linalg.eigh(weights @ weights.T)
-    spectrum = np.maximum(spectrum, 0.0)
-    return 1.0 / (spectrum + width), vectors.T @ image, spectrum
-
-
-def _seen(image, weights, rest, n):
+def _seen(spectrum, image, rest, n):
     """Log size and cumulants 2 and 3 of exp(-energy) of a training point."""
-    d, nu, part = len(weights), n - 1, 1.0 - 1.0 / n
-    k, turned, moved = _inverse(weights, image, n ** (-2.0 / d))
-    free = rest * part * (1.0 - image.shape[1] / nu)
-    inner = turned.T @ (k[:, None] * turned) - rest * np.sum(k) * np.eye(image.shape[1])
+    nu, part, rank = n - 1, 1.0 - 1.0 / n, image.shape[1]
+    k = 1.0 / (spectrum + n ** (-2.0 / spectrum.size))
+    free = rest * part * (1.0 - rank / nu)
+    # The energy is a quadratic form in the unit vector and the residual: blocks A, B, D.
+    inner = image.T @ (k[:, None] * image) - rest * np.sum(k) * np.eye(rank)
     trace = np.trace(inner)
-    inner[np.diag_indices_from(inner)] -= trace / nu
-    side = np.sqrt(free * part / nu) * k[:, None] * turned
-    form = np.block([[part / nu * inner, side.T], [side, np.diag(free * k)]])
-    spare, left = nu - image.shape[1], -part * trace / nu**2
-    mean = part * (trace / nu + rest * np.sum(k)) + rest * np.sum(k * moved) / n
-    variance = np.sum(form**2) + spare * left**2
-    third = np.sum((form @ form) * form) + spare * left**3
+    inner[np.diag_indices(rank)] -= trace / nu
+    inner *= part / nu
+    side, last = np.sqrt(free * part / nu) * k[:, None] * image, free * k
+    spare, left = nu - rank, -part * trace / nu**2
+    mean = part * (trace / nu + rest * np.sum(k)) + rest * np.sum(k * spectrum) / n
+    squares = np.sum(side**2, axis=1)
+    variance = np.sum(inner**2) + 2.0 * np.sum(squares) + np.sum(last**2) + spare * left**2
+    third = np.sum((inner @ inner + 3.0 * side.T @ side) * inner)
+    third += 3.0 * squares @ last + np.sum(last**3) + spare * left**3
     # A point with much leverage has a small residual: both fluctuate together.
-    joint = 2.0 * trace * (1.0 - image.shape[1] / nu) / (nu * (nu + 2.0))
-    tied = free * np.sum(k**2) + part * np.sum((k[:, None] * turned) ** 2) / nu
+    joint = 2.0 * trace * (1.0 - rank / nu) / (nu * (nu + 2.0))
+    tied = free * np.sum(k**2) + part * np.sum((k[:, None] * image) ** 2) / nu
     third -= 1.5 * part**2 * rest * joint * tied
     return 0.5 * (np.sum(np.log(k)) - mean), 0.5 * variance, third
 
 
-def _fresh(image, weights, rest, n, size):
+def _fresh(spectrum, rest, n, size):
     """The same for a point that the model has not seen, in a reference of `size` points."""
-    width = 1.0 if size is None else size ** (-2.0 / len(weights))
-    k, _, moved = _inverse(weights, image, width)
-    shift = (1.0 + rest * moved) / n
+    k = 1.0 / (spectrum + (1.0 if size is None else size ** (-2.0 / spectrum.size)))
+    shift = (1.0 + rest * spectrum) / n
     if size is None:
         return 0.5 * np.sum(np.log(k) - shift * k), 0.0, 0.0
     weight = (1.0 + shift) * k
@@ -178,7 +173,7 @@ def _pairs(d, size):
 def _chance(near, n, far, n_ref, gap, unit, scatter):
     """Pr(A < B + gap) by Gil-Pelaez, from the characteristic functions of both sums."""
     centre = far[0] if n_ref is None else _typical(far, n_ref)
-    times = np.linspace(-10.0, 5.0, _TIMES)
+    times = np.arange(min(0.0, centre - _typical(near, n)) - 10.0, 5.0, _STEP)
     first = _transform(near, n, times - centre)
     nodes = scatter * norm.ppf((np.arange(_SMEAR) + 0.5) / _SMEAR)
     first = np.mean([np.interp(times + node, times, first) for node in nodes], axis=0)

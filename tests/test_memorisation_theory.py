@@ -40,7 +40,8 @@ def test_cumulants_of_one_point_are_those_of_trained_models(d, n, noise):
             if noise == "path"
             else theory._averaged(np.array(grid), d, n, draw)
         )
-        rows.append((theory._seen(*model, n)[:2], theory._fresh(*model, n, n)[:2]))
+        fresh = theory._fresh(model[0], model[2], n, n)
+        rows.append((theory._seen(*model, n)[:2], fresh[:2]))
     expected = np.mean(rows, axis=0)
     for measured, row in ((seen, expected[0]), (new, expected[1])):
         close = np.abs(np.mean(measured, axis=0) / row - 1)
@@ -54,12 +55,12 @@ def test_cumulants_of_one_point_are_those_of_trained_models(d, n, noise):
 def test_third_cumulant_of_a_training_point():
     d, n, draw = 30, 90, rng(3)
     model = theory._map(RATIO, d, n, draw)
-    image, weights, rest = model
+    spectrum, image, rest = model
     e = draw.standard_normal((60_000, n - 1))
     e = np.sqrt(1 - 1 / n) * e[:, :d] / np.linalg.norm(e, axis=1)[:, None]
     left = np.sqrt(rest * (1 - 1 / n - np.sum(e**2, axis=1)))[:, None]
     points = e @ image.T + left * draw.standard_normal((len(e), d))
-    q, _ = energies(points, np.zeros(d), weights @ weights.T, n ** (-2.0 / d))
+    q, _ = energies(points, np.zeros(d), np.diag(spectrum), n ** (-2.0 / d))
     _, variance, third = theory._seen(*model, n)
     assert_allclose(q.var(), variance, rtol=0.04)
     assert_allclose(np.mean((q - q.mean()) ** 3), third, rtol=0.15)
@@ -130,3 +131,9 @@ def test_bad_input(change, name):
     arguments = {"grid": [RATIO], "dimension": 20, "n_samples": 40, "rng": rng(), **change}
     with pytest.raises(ValueError, match=name):
         gap_probability(**arguments)
+
+
+@pytest.mark.parametrize(("d", "n"), [(20, 10), (100, 50), (100, 110)])
+def test_below_the_transition_nothing_passes(d, n):
+    assert gap_probability([RATIO], d, n, rng(), reference=10_000) < 0.03
+    assert gap_probability([RATIO], d, n, rng(), reference=10_000, placebo=True) > 0.85
