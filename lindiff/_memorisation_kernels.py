@@ -301,9 +301,15 @@ def memorisation_gap(mean, cov, train, reference, *, precision=np.float64):
         raise ValueError("`train` and `reference` must have the same variance")
     mean, cov = _law(mean, cov, train)
     _law(mean, cov, reference)
+    crosses = [density.log_cross(mean, cov) for density in (train, reference)]
+    return gap_of_overlaps(crosses, train, reference, precision)
+
+
+def gap_of_overlaps(crosses, train, reference, precision):
+    """Sign and log of the gap from the two cross terms, as logarithms."""
     logs, weights = [], []
-    for density, side in ((train, 1.0), (reference, -1.0)):
-        logs += [density.log_cross(mean, cov), density.log_pairs]
+    for cross, density, side in zip(crosses, (train, reference), (1.0, -1.0), strict=True):
+        logs += [cross, density.log_pairs]
         weights += [-2.0 * side, side]
         if precision == np.float32:
             logs[-1] = _single_overlap(density)

@@ -11,8 +11,8 @@ from lindiff import _check
 from lindiff._memorisation_kernels import (
     GaussianReference,
     KernelDensity,
+    gap_of_overlaps,
     kernel_density,
-    memorisation_gap,
 )
 from lindiff._multistep_chains import levels
 from lindiff._multistep_training import train_steps
@@ -88,11 +88,12 @@ def simulate_gap(
         Put fresh points in the place of the training points when :math:`\Delta_n` is computed:
         what the criterion says where there is nothing to remember.
     precision
-        As in `memorisation_gap`.
+        As in `memorisation_gap`; or a tuple of several, for the same runs.
 
     Returns
     -------
     GapStudy
+        For several values of `precision` a list of them.
 
     Raises
     ------
@@ -121,6 +122,7 @@ def simulate_gap(
     fixed = bool(ready) and all(isinstance(r, (KernelDensity, GaussianReference)) for r in ready)
     n_fresh = 1 if fixed else _check.positive_int("reference", reference)
     first, noising, second = rng.spawn(3)
+    kinds = precision if isinstance(precision, tuple) else (precision,)
 
     def draw(size, source=second):
         return scale * source.standard_normal((size, d))
@@ -138,6 +140,7 @@ def simulate_gap(
             cov = (chain.variance + omega[0]) * chain.weights[0].T @ chain.weights[0]
         truth = ready[run % len(ready)] if fixed else density(draw(n_fresh))
         near = density(draw(n) if placebo else points)
-        rows.append(memorisation_gap(mean, cov, near, truth, precision=precision))
-    sign, log_size = np.array(rows).T
-    return GapStudy(sign, log_size)
+        crosses = [each.log_cross(mean, cov) for each in (near, truth)]
+        rows.append([gap_of_overlaps(crosses, near, truth, kind) for kind in kinds])
+    studies = [GapStudy(*column.T) for column in np.swapaxes(rows, 0, 1)]
+    return studies if isinstance(precision, tuple) else studies[0]

@@ -334,6 +334,15 @@ def test_studies_with_one_seed_share_their_training_points(monkeypatch):
     assert not np.allclose(seen[0], seen[1])
 
 
+def test_several_precisions_share_their_runs():
+    kinds, rng = (np.float64, np.float32), np.random.default_rng
+    together = simulate_gap([1.0], 6, 9, 5, rng(0), reference=20, precision=kinds)
+    for kind, study in zip(kinds, together, strict=True):
+        alone = simulate_gap([1.0], 6, 9, 5, rng(0), reference=20, precision=kind)
+        assert_allclose([study.sign, study.log_size], [alone.sign, alone.log_size])
+    assert not np.allclose(together[0].log_size, together[1].log_size, rtol=1e-12)
+
+
 def test_several_references_are_taken_in_turn():
     rng = np.random.default_rng
     near, far = (kernel_density(c + 1e-3 * rng(1).standard_normal((9, 3))) for c in (0.0, 50.0))
