@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 from lindiff import _check
 
-_BLOCK = 1000
+_ROWS, _COLUMNS, _STRIP = 256, 1024, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +42,11 @@ class KernelDensity:
 
     def log_cross(self, mean, cov):
         r"""Return :math:`\log\int p_{\mathcal D}\,\mathcal N(m,\Sigma)` in the same units."""
-        terms = _log_normal(self.points - mean, cov + self.bandwidth**2 * np.eye(cov.shape[0]))
+        terms = _log_normal(self.points, mean, cov + self.bandwidth**2 * np.eye(cov.shape[0]))
         size, d = self.points.shape
-        return float(logsumexp(terms) - np.log(size) + 0.5 * d * np.log(4 * np.pi * self.variance))
+        peak = terms.max()
+        value = peak + np.log(np.exp(terms - peak).sum()) - np.log(size)
+        return float(value + 0.5 * d * np.log(4 * np.pi * self.variance))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +67,24 @@ class GaussianReference:
     def log_cross(self, mean, cov):
         r"""Return :math:`\log\int\mathcal N(m,\sigma^2I)\,\mathcal N(\mu,\Sigma)`, scaled."""
         d = cov.shape[0]
-        value = _log_normal((self.mean - mean)[None], cov + self.variance * np.eye(d))[0]
+        value = _log_normal(self.mean[None], mean, cov + self.variance * np.eye(d))[0]
         return float(value + 0.5 * d * np.log(4 * np.pi * self.variance))
 
 
-def _log_normal(x, cov):
-    """Log density of centred Gaussians at x, shape (N, d)."""
+def _log_normal(x, mean, cov):
+    """Log density of one Gaussian at x, shape (N, d)."""
     lower = cholesky(cov, lower=True)
-    # One small triangular inverse and a product beat a solve for thousands of points.
-    whitener = solve_triangular(lower, np.eye(cov.shape[0]), lower=True)
-    quadratic = np.sum((x @ whitener.T) ** 2, axis=1)
+    # One small triangular inverse and products beat a solve for thousands of points.
+    whitener = solve_triangular(lower, np.eye(cov.shape[0]), lower=True).T.copy()
+    quadratic = np.zeros(len(x))
+    for start in range(0, len(x), _COLUMNS):
+        rows = slice(start, start + _COLUMNS)
+        part = x[rows] - mean
+        for low in range(0, cov.shape[0], _STRIP):
+            # Strips of columns spare the zeros of the triangle, blocks of rows the memory.
+            high = low + _STRIP
+            white = part[:, :high] @ whitener[:high, low:high]
+            quadratic[rows] += np.einsum("ij,ij->i", white, white)
     log_det = 2.0 * np.sum(np.log(np.diag(lower)))
     return -0.5 * (quadratic + log_det + x.shape[1] * np.log(2 * np.pi))
 
@@ -164,19 +174,22 @@ def kernel_density(points, *, variance=1.0, bandwidth=None):
 def _log_pair_sum(points, bandwidth):
     """log of the sum over ordered pairs i != j of exp(-|y_i - y_j|^2 / 4 eps^2)."""
     scaled = (points - points.mean(axis=0)) / (np.sqrt(2.0) * bandwidth)
-    norms = 0.5 * np.einsum("ij,ij->i", scaled, scaled)
+    norms = 0.5 * np.einsum("ij,ij->i", scaled, scaled)[:, None]
+    ones = np.ones_like(norms)
+    # One product gives x.y - |x|^2/2 - |y|^2/2, block by block in the cache.
+    left, right = np.hstack([scaled, -norms, ones]), np.hstack([scaled, ones, -norms]).T.copy()
     total = -np.inf
-    for start in range(0, len(scaled) - 1, _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        part = scaled[rows] @ scaled[start:].T
-        part -= norms[rows, None]
-        part -= norms[start:]
-        np.minimum(part, 0.0, out=part)
-        part[np.tril_indices(len(part))] = -np.inf
-        peak = part.max()
-        part -= peak
-        np.exp(part, out=part)
-        total = np.logaddexp(total, peak + np.log(part.sum()))
+    for row in range(0, len(scaled), _ROWS):
+        for column in range(row, len(scaled), _COLUMNS):
+            part = left[row : row + _ROWS] @ right[:, column : column + _COLUMNS]
+            np.minimum(part, 0.0, out=part)
+            if column == row:
+                part[np.tril_indices(part.shape[0], m=part.shape[1])] = -np.inf
+            peak = part.max()
+            if peak > -np.inf:
+                part -= peak
+                np.exp(part, out=part)
+                total = np.logaddexp(total, peak + np.log(part.sum()))
     return total + np.log(2.0)
 
 
@@ -288,9 +301,15 @@ def memorisation_gap(mean, cov, train, reference, *, precision=np.float64):
         raise ValueError("`train` and `reference` must have the same variance")
     mean, cov = _law(mean, cov, train)
     _law(mean, cov, reference)
+    crosses = [density.log_cross(mean, cov) for density in (train, reference)]
+    return gap_of_overlaps(crosses, train, reference, precision)
+
+
+def gap_of_overlaps(crosses, train, reference, precision):
+    """Sign and log of the gap from the two cross terms, as logarithms."""
     logs, weights = [], []
-    for density, side in ((train, 1.0), (reference, -1.0)):
-        logs += [density.log_cross(mean, cov), density.log_pairs]
+    for cross, density, side in zip(crosses, (train, reference), (1.0, -1.0), strict=True):
+        logs += [cross, density.log_pairs]
         weights += [-2.0 * side, side]
         if precision == np.float32:
             logs[-1] = _single_overlap(density)

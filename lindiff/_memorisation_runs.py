@@ -11,8 +11,8 @@ from lindiff import _check
 from lindiff._memorisation_kernels import (
     GaussianReference,
     KernelDensity,
+    gap_of_overlaps,
     kernel_density,
-    memorisation_gap,
 )
 from lindiff._multistep_chains import levels
 from lindiff._multistep_training import train_steps
@@ -71,9 +71,10 @@ def simulate_gap(
         Noise variances in units of clean data; one level is the one-step model.
     dimension, n_samples, n_runs : int
     rng : numpy.random.Generator
-    reference : int, KernelDensity or GaussianReference
+    reference : int, KernelDensity, GaussianReference or list of these
         Number of fresh points whose kernel density stands for the truth, drawn anew in
-        every run; or one reference for all runs, of the law :math:`\mathcal N(0,\sigma^2I)`.
+        every run; or a reference of the law :math:`\mathcal N(0,\sigma^2I)` for all runs; or
+        several, taken in turn.
     variance : float
         Data variance :math:`\sigma^2>0`.
     bandwidth_factor : float
@@ -87,11 +88,12 @@ def simulate_gap(
         Put fresh points in the place of the training points when :math:`\Delta_n` is computed:
         what the criterion says where there is nothing to remember.
     precision
-        As in `memorisation_gap`.
+        As in `memorisation_gap`; or a tuple of several, for the same runs.
 
     Returns
     -------
     GapStudy
+        For several values of `precision` a list of them.
 
     Raises
     ------
@@ -100,14 +102,15 @@ def simulate_gap(
 
     Notes
     -----
-    Cost for each run :math:`O(Knd^2+n^2d)`, and :math:`O(N^2d)` for a new reference of N
-    points. Halder 2024, H-42, E-1, E-2, E-9.
+    Training points, noise and fresh points have generators of their own: studies with one seed
+    and other grids share their training points. Cost for each run :math:`O(Knd^2+n^2d)`, and
+    :math:`O(N^2d)` for a new reference of N points. Halder 2024, H-42, E-1, E-2, E-9.
 
     Examples
     --------
     >>> study = simulate_gap([1.0], 4, 40, 8, np.random.default_rng(0), reference=200)
     >>> study.probability
-    0.5
+    0.625
     """
     omega, rng = levels(grid), _check.generator(rng)
     n, d = _check.positive_int("n_samples", n_samples), _check.positive_int("dimension", dimension)
@@ -115,25 +118,29 @@ def simulate_gap(
         raise ValueError("`swapped` needs a grid with one level")
     scale = float(_check.as_array("variance", _check.positive("variance", variance), 0)) ** 0.5
     factor = float(_check.positive("bandwidth_factor", bandwidth_factor))
-    fixed = isinstance(reference, (KernelDensity, GaussianReference))
+    ready = reference if isinstance(reference, (list, tuple)) else [reference]
+    fixed = bool(ready) and all(isinstance(r, (KernelDensity, GaussianReference)) for r in ready)
     n_fresh = 1 if fixed else _check.positive_int("reference", reference)
+    first, noising, second = rng.spawn(3)
+    kinds = precision if isinstance(precision, tuple) else (precision,)
 
-    def draw(size):
-        return scale * rng.standard_normal((size, d))
+    def draw(size, source=second):
+        return scale * source.standard_normal((size, d))
 
     def density(points):
         width = None if factor == 1 else factor * scale * len(points) ** (-1.0 / d)
         return kernel_density(points, variance=scale**2, bandwidth=width)
 
     rows = []
-    for _ in range(_check.positive_int("n_runs", n_runs)):
-        points = draw(n)
-        chain = train_steps(points, omega, rng, noise=noise)
+    for run in range(_check.positive_int("n_runs", n_runs)):
+        points = draw(n, first)
+        chain = train_steps(points, omega, noising, noise=noise)
         mean, cov = chain.law(rule=rule)
         if swapped:
             cov = (chain.variance + omega[0]) * chain.weights[0].T @ chain.weights[0]
-        truth = reference if fixed else density(draw(n_fresh))
+        truth = ready[run % len(ready)] if fixed else density(draw(n_fresh))
         near = density(draw(n) if placebo else points)
-        rows.append(memorisation_gap(mean, cov, near, truth, precision=precision))
-    sign, log_size = np.array(rows).T
-    return GapStudy(sign, log_size)
+        crosses = [each.log_cross(mean, cov) for each in (near, truth)]
+        rows.append([gap_of_overlaps(crosses, near, truth, kind) for kind in kinds])
+    studies = [GapStudy(*column.T) for column in np.swapaxes(rows, 0, 1)]
+    return studies if isinstance(precision, tuple) else studies[0]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lindiff import _check
+from lindiff import _check, _divergences
 from lindiff._multistep_chains import levels, named
-from lindiff.gaussians import kl_gaussian
 
 _NOISES = ("path", "single", "fresh", "averaged")
 
@@ -140,9 +139,12 @@ def _noise(kind, omega, shape, rng):
         return np.sqrt(omega)[:, None, None] * rng.standard_normal(shape)
     draws = rng.standard_normal((omega.size, *shape))
     if kind == "fresh":
-        return np.sqrt(omega)[:, None, None] * draws
-    steps = np.sqrt(np.diff(omega, prepend=0.0))
-    return np.cumsum(steps[:, None, None] * draws, axis=0)
+        draws *= np.sqrt(omega)[:, None, None]
+        return draws
+    draws *= np.sqrt(np.diff(omega, prepend=0.0))[:, None, None]
+    for level in range(1, omega.size):
+        draws[level] += draws[level - 1]
+    return draws
 
 
 def _averaged_weights(clean, omega):
@@ -245,8 +247,8 @@ def simulate_step_kl(grids, eigenvalues, n_samples, n_runs, rng, *, noise="path"
     n_runs, rng = _check.positive_int("n_runs", n_runs), _check.generator(rng)
     if min(n, n_runs) < 2:
         raise ValueError("`n_samples` and `n_runs` must be at least 2")
-    kl = np.empty((n_runs, len(grids)))
-    for row in kl:
+    kl, truth = np.full((n_runs, len(grids)), np.inf), np.diag(s)
+    for row in kl if n > s.size else ():
         points = np.sqrt(s) * rng.standard_normal((n, s.size))
         for j, grid in enumerate(grids):
             if noise == "fresh sets":
@@ -254,7 +256,7 @@ def simulate_step_kl(grids, eigenvalues, n_samples, n_runs, rng, *, noise="path"
             else:
                 chain = train_steps(points, grid, rng, noise=noise)
             mean, cov = chain.law(rule=rule)
-            row[j] = kl_gaussian(mean, cov, np.zeros(s.size), np.diag(s)) if n > s.size else np.inf
+            row[j] = _divergences.kl(mean, cov, truth)
     return StepsStudy(tuple(grid.size for grid in grids), kl)
 
 

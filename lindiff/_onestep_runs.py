@@ -212,21 +212,22 @@ def sample_maps(noise_to_signal, dimension, n_samples, n_runs, rng, *, intercept
 
 
 def _map(noise, rho, dimension, degrees, rng):
-    """Return a map M and the lower Bartlett factor of the Wishart matrix behind it."""
+    """Return a map M and the product M L with the Bartlett factor of the Wishart matrix."""
     rank, freedom = min(dimension, degrees), max(dimension, degrees)
     lower = np.tril(rng.standard_normal((rank, rank)), -1)
     lower[np.diag_indices(rank)] = np.sqrt(rng.chisquare(freedom - np.arange(rank)))
     gauss = rng.standard_normal((rank, dimension))
     # Rows of G L^-1 have covariance (L L^T)^-1, which G L^-T would not.
     spread = solve_triangular(lower, gauss, lower=True, trans="T", check_finite=False).T
-    return np.sqrt(rho) * np.eye(dimension, rank) + np.sqrt(noise) * spread, lower
+    product = np.sqrt(noise) * gauss.T
+    product[:rank] += np.sqrt(rho) * lower
+    return np.sqrt(rho) * np.eye(dimension, rank) + np.sqrt(noise) * spread, product
 
 
 def _draw_wishart(model, degrees, rng, sampler, intercept):
     """Return a root of the generated covariance and the squared error of the mean."""
     dimension, (noise, rho) = model.dimension, _noise(model.noise_to_signal)
-    learned, lower = _map(noise, rho, dimension, degrees, rng)
-    fitted = learned @ lower
+    learned, fitted = _map(noise, rho, dimension, degrees, rng)
     shift = 0.0
     if intercept:
         clean, noised = rng.standard_normal((2, dimension)) / np.sqrt(degrees + 1)

@@ -7,9 +7,13 @@ SEPARATOR = " · "
 CHECKED = ("symbolic", "numeric", "asymptotic", "simulation", "empirical")
 DECLARED = ("definition", "cited", "heuristic", "open")
 KINDS = CHECKED + DECLARED
+BASES = ("heuristic", "cited")
 TAG = re.compile(r"(?:\d+|[A-Z])\.\d+")
 PAPER_ID = re.compile(r"(?:MG|H|L|X)[-:.A-Za-z0-9]+")
-_HEAD = re.compile(rf"\(({TAG.pattern})\) ({'|'.join(KINDS)})")
+_BASED = ("numeric", "asymptotic", "simulation")
+_HEAD = re.compile(
+    rf"\(({TAG.pattern})\) (?:({'|'.join(_BASED)}), ({'|'.join(BASES)})|({'|'.join(KINDS)}))"
+)
 
 
 class CheckError(AssertionError):
@@ -29,9 +33,11 @@ class Line:
     details: tuple = ()
     uses: tuple = ()
     covers: tuple = ()
+    basis: str = ""
 
     def __str__(self):
-        fields = [f"({self.tag}) {self.kind}", *self.details]
+        basis = f", {self.basis}" if self.basis else ""
+        fields = [f"({self.tag}) {self.kind}{basis}", *self.details]
         if self.uses:
             fields.append("uses " + " ".join(f"({tag})" for tag in self.uses))
         if self.covers:
@@ -58,10 +64,10 @@ def parse_line(text):
         covers = tuple(fields.pop().split()[1:])
     if fields and fields[-1].startswith("uses ("):
         uses = tuple(tag.strip("()") for tag in fields.pop().split()[1:])
-    return Line(match[1], match[2], tuple(fields), uses, covers)
+    return Line(match[1], match[2] or match[4], tuple(fields), uses, covers, match[3] or "")
 
 
-def new_line(tag, kind, uses, covers):
+def new_line(tag, kind, uses, covers, basis=None):
     """Check the names an author gives and return a `Line` without details."""
     if not isinstance(tag, str) or not TAG.fullmatch(tag):
         raise ValueError(f"tag must look like '2.7' (chapter.index), got {tag!r}")
@@ -69,7 +75,9 @@ def new_line(tag, kind, uses, covers):
     covers = _names("covers", covers, PAPER_ID, "paper entries such as 'H-1' or 'MG-D.16'")
     if tag in uses:
         raise ValueError(f"uses must not contain the equation ({tag}) itself")
-    return Line(tag, kind, (), uses, covers)
+    if basis is not None and basis not in BASES:
+        raise ValueError(f"basis must be one of {', '.join(BASES)}, or None; got {basis!r}")
+    return Line(tag, kind, (), uses, covers, basis or "")
 
 
 def one_line(name, text):

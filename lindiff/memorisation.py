@@ -26,12 +26,14 @@ from lindiff._memorisation_kernels import (
     memorisation_gap,
 )
 from lindiff._memorisation_runs import GapStudy, simulate_gap
+from lindiff._memorisation_theory import gap_probability
 
 __all__ = [
     "GapStudy",
     "GaussianReference",
     "KernelDensity",
     "copy_rate",
+    "gap_probability",
     "gaussian_reference",
     "kernel_density",
     "kl_gap",

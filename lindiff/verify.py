@@ -77,7 +77,9 @@ def check_symbolic(
         _symbolic.display(lhs, rhs)
 
 
-def check_numeric(tag, lhs, rhs, *, rtol=1e-10, atol=0.0, uses=(), covers=(), wrong=None):
+def check_numeric(
+    tag, lhs, rhs, *, rtol=1e-10, atol=0.0, uses=(), covers=(), wrong=None, basis=None
+):
     r"""Verify that two arrays computed by different routes agree.
 
     The condition is :math:`\max|l - r| \le \mathrm{rtol}\,\max|r| + \mathrm{atol}`.
@@ -93,6 +95,10 @@ def check_numeric(tag, lhs, rhs, *, rtol=1e-10, atol=0.0, uses=(), covers=(), wr
     uses, covers : tuple of str, as in `check_symbolic`
     wrong : array_like, optional
         A plausible mistake to reject; by default `rhs * (1 + max(1e-3, 1e3 * rtol))`.
+    basis : {"heuristic", "cited"}, optional
+        What the formula rests on where the book does not prove it: an argument with an
+        unproved step, or the literature. The line and the coverage page say so, and the
+        check confirms numbers only.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def check_numeric(tag, lhs, rhs, *, rtol=1e-10, atol=0.0, uses=(), covers=(), wr
     >>> check_numeric("2.8", [1.0, 4.0], [1.0, 2.0**2], uses=("2.1",))
     (2.8) numeric · 2 values within 1e-10 · perturbed value rejected · uses (2.1)
     """
-    line = _report.new_line(tag, "numeric", uses, covers)
+    line = _report.new_line(tag, "numeric", uses, covers, basis)
     rtol, atol = _arrays.tolerance("rtol", rtol), _arrays.tolerance("atol", atol)
     lhs, rhs = _arrays.numbers("lhs", lhs), _arrays.numbers("rhs", rhs)
     size = np.abs(rhs).max()
@@ -129,7 +135,7 @@ def check_numeric(tag, lhs, rhs, *, rtol=1e-10, atol=0.0, uses=(), covers=(), wr
 
 
 def check_asymptotic(
-    tag, sizes, values, limit, *, rate, tolerance=0.1, uses=(), covers=(), wrong=None
+    tag, sizes, values, limit, *, rate, tolerance=0.1, uses=(), covers=(), wrong=None, basis=None
 ):
     r"""Verify that values approach a limit at a given rate.
 
@@ -151,6 +157,7 @@ def check_asymptotic(
     wrong : like `limit`, optional
         A wrong limit to reject, in every column; by default 5 % off, or half the closest
         value if zero.
+    basis : str, optional, as in `check_numeric`
 
     Raises
     ------
@@ -162,7 +169,7 @@ def check_asymptotic(
     >>> check_asymptotic("3.9", [10, 20, 40], [1.1, 1.05, 1.025], 1.0, rate=-1)
     (3.9) asymptotic · 3 sizes, rate -1 ± 0.1, fitted -1.00 · wrong limit rejected
     """
-    line = _report.new_line(tag, "asymptotic", uses, covers)
+    line = _report.new_line(tag, "asymptotic", uses, covers, basis)
     sizes, values, limit = _arrays.sizes_values_limit(sizes, values, limit)
     if not np.isfinite(rate) or rate == 0:
         raise ValueError(f"rate must be a finite number other than zero, got {rate}")
@@ -186,7 +193,9 @@ def check_asymptotic(
     _report.print_line(line, fitted, "wrong limit rejected")
 
 
-def check_simulation(tag, draws, theory, *, k=4, perturbation=0.1, uses=(), covers=(), wrong=None):
+def check_simulation(
+    tag, draws, theory, *, k=4, perturbation=0.1, uses=(), covers=(), wrong=None, basis=None
+):
     r"""Verify a predicted mean by independent random draws.
 
     Every component must lie within `k` standard errors of the mean of the draws, and
@@ -203,6 +212,7 @@ def check_simulation(tag, draws, theory, *, k=4, perturbation=0.1, uses=(), cove
     uses, covers : tuple of str, as in `check_symbolic`
     wrong : like `theory`, optional
         A wrong prediction to reject instead; needed when the theory is zero.
+    basis : str, optional, as in `check_numeric`
 
     Raises
     ------
@@ -216,7 +226,7 @@ def check_simulation(tag, draws, theory, *, k=4, perturbation=0.1, uses=(), cove
     >>> check_simulation("2.9", draws, [2.0, 2.0, 2.0])
     (2.9) simulation · 3 values within 4 s.e. · 2000 draws · resolves 10 %
     """
-    line = _report.new_line(tag, "simulation", uses, covers)
+    line = _report.new_line(tag, "simulation", uses, covers, basis)
     draws, theory = _arrays.numbers("draws", draws), _arrays.numbers("theory", theory)
     if draws.ndim == 0 or draws.shape[0] < 100:
         raise ValueError("draws must hold at least 100 draws along its first axis")

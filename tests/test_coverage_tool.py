@@ -115,6 +115,36 @@ def test_page_says_what_the_notebooks_say(root):
         assert len(re.findall(r"(?<!\\)\|", row)) in (6, 7)
 
 
+def test_what_is_not_proved_is_not_called_verified(root):
+    edit(root, "02_second.ipynb", "(2.1) numeric", "(2.1) numeric, heuristic")
+    edit(root, "02_second.ipynb", "(2.3) simulation", "(2.3) simulation, cited")
+    equations = {e.tag: e for e in collect(root)[0]}
+    assert equations["2.1"].status == "heuristic, checked by numbers"
+    assert equations["2.3"].status == "cited, checked by numbers"
+    assert not equations["2.1"].fully_verified
+    assert equations["2.2"].weak == ("1.3", "2.1")
+    texts = {path.name: text for path, text in outputs(root).items()}
+    page, bar = texts["coverage.md"], texts["coverage_bar.md"]
+    assert "2 verified by computation, 1 cited and checked by numbers, 1 heuristic and" in page
+    assert "| numeric | heuristic, checked by numbers | [(1.2)](#eq-1.2) |" in page
+    assert "| H-1 | process | heuristic, checked by numbers | [(2.1)](#eq-2.1) |  |" in page
+    assert "- **cited, checked by numbers**: taken from the literature" in page
+    assert "(2.1) Width | x: heuristic, checked by numbers" in bar
+
+
+def test_a_heuristic_may_not_replace_a_proof_in_silence(root, capsys):
+    assert main(["--root", str(root)]) == 0
+    edit(root, "02_second.ipynb", "(2.1) numeric", "(2.1) numeric, cited")
+    assert main(["--root", str(root)]) == 1
+    assert "(2.1) was fully verified and is now cited, checked" in capsys.readouterr().err
+    (root / "CHANGELOG.md").write_text("## Unreleased\n\n- (2.1) and (2.2) rest on a theorem.\n")
+    assert main(["--root", str(root)]) == 0
+    edit(root, "02_second.ipynb", "(2.1) numeric, cited", "(2.1) numeric, heuristic")
+    (root / "CHANGELOG.md").write_text("## Unreleased\n")
+    assert main(["--root", str(root)]) == 1
+    assert "was cited, checked by numbers and is now heuristic" in capsys.readouterr().err
+
+
 def test_graph_is_valid_and_children_are_below_their_parents(root):
     svg = next(text for path, text in outputs(root).items() if path.suffix == ".svg")
     tree = ET.fromstring(svg)

@@ -183,6 +183,58 @@ def markdown(old, new):
     return change
 
 
+def boxed(word, head, limits=""):
+    """Put the equation in a statement, and change the head of its check line."""
+
+    def change(notebook, cells):
+        text = "".join(notebook["cells"][0]["source"])
+        start, end = text.index("$$\n"), text.index("$$\n\nSee") + 2
+        box = [f"**{word} 9.1 (square).**", "", *text[start:end].splitlines()]
+        box = "\n".join(f"> {line}".rstrip() for line in box)
+        notebook["cells"][0]["source"] = text[:start] + box + text[end:] + limits
+        stream = cells["check-9-1"]["outputs"][0]
+        stream["text"] = "".join(stream["text"]).replace("(9.1) symbolic", f"(9.1) {head}")
+
+    return change
+
+
+NAMED = "\n\n- **Heuristic.** A step of (9.1) is not proved."
+
+
+@pytest.mark.parametrize(
+    ("word", "head", "limits", "reason"),
+    [
+        ("Result", "symbolic", "", ""),
+        ("Heuristic", "numeric, heuristic", NAMED, ""),
+        ("Heuristic", "numeric, heuristic", NAMED.replace("(9.1)", "(9.1) to (9.1)"), ""),
+        ("Result", "numeric, cited", NAMED.replace("Heuristic", "Cited"), ""),
+        (
+            "Heuristic",
+            "numeric",
+            "",
+            "(9.1) stands in a Heuristic, but its check line says numeric",
+        ),
+        (
+            "Result",
+            "numeric, heuristic",
+            NAMED,
+            "(9.1) stands in a Result, but its check line says",
+        ),
+        (
+            "Heuristic",
+            "numeric, heuristic",
+            "",
+            "(9.1) is heuristic by the check line, not by both",
+        ),
+        ("Result", "numeric, cited", "", "(9.1) is cited by the check line, not by both"),
+        ("Result", "symbolic", NAMED, "(9.1) is heuristic by the section on limits, not by both"),
+    ],
+)
+def test_a_heuristic_is_called_one_in_three_places(altered, word, head, limits, reason):
+    text = found(altered(boxed(word, head, limits)))
+    assert reason in text if reason else text == ""
+
+
 SECOND = "$$\n\n$$\ny \\tag{9.1}\n$$\n\nSee"
 
 

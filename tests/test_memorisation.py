@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from scipy.integrate import dblquad, quad
 from scipy.stats import multivariate_normal, norm, special_ortho_group
 
-from lindiff import gaussians, memorisation, multistep, onestep
+from lindiff import _memorisation_runs, gaussians, memorisation, multistep, onestep
 from lindiff.memorisation import (
     copy_rate,
     gaussian_reference,
@@ -239,10 +239,10 @@ def test_bandwidth_factor_scales_the_width_that_shrinks_with_the_number_of_point
     settings = {"variance": 2.0, "bandwidth_factor": 1.7}
     study = simulate_gap([1.0], 2, 12, 1, np.random.default_rng(5), reference=9, **settings)
     plain = simulate_gap([1.0], 2, 12, 1, np.random.default_rng(5), reference=9, variance=2.0)
-    rng = np.random.default_rng(5)
-    points = np.sqrt(2.0) * rng.standard_normal((12, 2))
-    chain = multistep.train_steps(points, [1.0], rng)
-    fresh = np.sqrt(2.0) * rng.standard_normal((9, 2))
+    first, noising, second = np.random.default_rng(5).spawn(3)
+    points = np.sqrt(2.0) * first.standard_normal((12, 2))
+    chain = multistep.train_steps(points, [1.0], noising)
+    fresh = np.sqrt(2.0) * second.standard_normal((9, 2))
     near, truth = (
         kernel_density(x, variance=2.0, bandwidth=1.7 * np.sqrt(2.0) * len(x) ** -0.5)
         for x in (points, fresh)
@@ -257,15 +257,15 @@ def test_simulated_gap_uses_the_law_of_the_samples():
     grid = [onestep.noise_to_signal(2.0, np.exp(-4), 1.0)]
     assert_allclose(grid, ratio)
     study = simulate_gap(grid, d, 20, 3, np.random.default_rng(5), reference=30)
-    rng = np.random.default_rng(5)
+    first, noising, second = np.random.default_rng(5).spawn(3)
     for run in range(3):
-        y = rng.standard_normal((20, d))
-        x = y + np.sqrt(ratio) * rng.standard_normal((1, 20, d))[0]
+        y = first.standard_normal((20, d))
+        x = y + np.sqrt(ratio) * noising.standard_normal((1, 20, d))[0]
         dx, dy = x - x.mean(axis=0), y - y.mean(axis=0)
         w = np.linalg.lstsq(dx, dy, rcond=None)[0].T
         spread = y.var(axis=0, ddof=1).mean() + ratio
         mean = y.mean(axis=0) + w @ (y.mean(axis=0) - x.mean(axis=0))
-        fresh = kernel_density(rng.standard_normal((30, d)))
+        fresh = kernel_density(second.standard_normal((30, d)))
         gap = memorisation_gap(mean, spread * w @ w.T, kernel_density(y), fresh)
         assert_allclose([study.sign[run], study.log_size[run]], gap, rtol=1e-8)
 
@@ -318,6 +318,41 @@ RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]]
 def test_bad_input_names_the_argument(call, name):
     with pytest.raises((ValueError, TypeError), match=f"`{name}`"):
         call()
+
+
+def test_studies_with_one_seed_share_their_training_points(monkeypatch):
+    seen = []
+
+    def spy(points, grid, rng, **options):
+        seen.append(points)
+        return multistep.train_steps(points, grid, rng, **options)
+
+    monkeypatch.setattr(_memorisation_runs, "train_steps", spy)
+    for grid in ([1.0], [0.2, 0.5, 1.0]):
+        simulate_gap(grid, 3, 8, 4, np.random.default_rng(0), reference=5)
+    assert_allclose(seen[:4], seen[4:])
+    assert not np.allclose(seen[0], seen[1])
+
+
+def test_several_precisions_share_their_runs():
+    kinds, rng = (np.float64, np.float32), np.random.default_rng
+    together = simulate_gap([1.0], 6, 9, 5, rng(0), reference=20, precision=kinds)
+    for kind, study in zip(kinds, together, strict=True):
+        alone = simulate_gap([1.0], 6, 9, 5, rng(0), reference=20, precision=kind)
+        assert_allclose([study.sign, study.log_size], [alone.sign, alone.log_size])
+    assert not np.allclose(together[0].log_size, together[1].log_size, rtol=1e-12)
+
+
+def test_several_references_are_taken_in_turn():
+    rng = np.random.default_rng
+    near, far = (kernel_density(c + 1e-3 * rng(1).standard_normal((9, 3))) for c in (0.0, 50.0))
+    study = simulate_gap([1.0], 3, 30, 6, rng(0), reference=[near, far])
+    alone = [simulate_gap([1.0], 3, 30, 6, rng(0), reference=r) for r in (near, far)]
+    assert_allclose(study.log_size[::2], alone[0].log_size[::2])
+    assert_allclose(study.log_size[1::2], alone[1].log_size[1::2])
+    assert abs(study.log_size[0] - alone[1].log_size[0]) > 0.1
+    with pytest.raises(TypeError, match="`reference`"):
+        simulate_gap([1.0], 3, 30, 2, rng(0), reference=[])
 
 
 def test_study_error_never_vanishes():

@@ -394,10 +394,33 @@ def test_names_are_checked(tag, names, error):
         Line("2.7", "definition"),
         Line("2.7", "open", ("why",), (), ("MG-V2.x",)),
         Line("10.12", "numeric", ("3 values within 1e-10",), ("A.1",)),
+        Line("4.24", "numeric", ("1 value within 0.01",), ("4.3",), ("H-21",), "heuristic"),
+        Line("4.12", "simulation", (), (), (), "cited"),
     ],
 )
 def test_lines_can_be_read_back(line):
     assert parse_line(str(line)) == line
+
+
+def test_basis_stands_in_the_line(capsys):
+    draws = np.random.default_rng(0).normal(2.0, 1.0, 2000)
+    check_numeric("2.8", 4.0, 2.0**2, basis="heuristic")
+    check_simulation("2.9", draws, 2.0, basis="cited")
+    check_asymptotic("3.9", [10, 20, 40], [1.1, 1.05, 1.025], 1.0, rate=-1, basis="heuristic")
+    heads = [line.split(" · ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert heads == ["(2.8) numeric, heuristic", "(2.9) simulation, cited", heads[2]]
+    assert heads[2] == "(3.9) asymptotic, heuristic"
+    with pytest.raises(ValueError, match="basis"):
+        check_numeric("2.8", 4.0, 4.0, basis="guessed")
+    with pytest.raises(CheckError):
+        check_numeric("2.8", 4.0, 4.1, basis="heuristic")
+    with pytest.raises(ControlError):
+        check_numeric("2.8", 4.0, 4.0, wrong=4.0, basis="heuristic")
+
+
+@pytest.mark.parametrize("head", ["symbolic, cited", "definition, heuristic", "numeric, open"])
+def test_only_numbers_can_confirm_what_is_not_proved(head):
+    assert parse_line(f"(2.7) {head}") is None
 
 
 @pytest.mark.parametrize("text", ["", "(2.7)", "(2.7) proved", "x (2.7) numeric", "loss 0.3 · a"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from book._tools import notebooks
 from book._tools.chapter import TAG
-from lindiff._report import parse_line
+from lindiff._report import BASES, parse_line
 
 MAX_CHAPTER, MAX_IMAGE, MAX_LINES, MIN_ALT = 500_000, 120_000, 20, 30
 REFERENCE = re.compile(r"\]\(#eq-(\d+\.\d+)\)")
@@ -55,6 +55,7 @@ def _install(notebook):
 def _chapter(path, notebook, tags):
     yield from _stored(path, notebook)
     yield from _equations(path, notebook, tags)
+    yield from _honest(notebook)
     for cell in notebook["cells"]:
         check = _code if cell["cell_type"] == "code" else _prose
         yield from (f"{cell.get('id', '?')}: {text}" for text in check(cell))
@@ -102,6 +103,32 @@ def check_lines(notebook):
             text = "".join(output.get("text", ""))
             lines += [line for line in map(parse_line, text.splitlines()) if line]
     return lines
+
+
+def _honest(notebook):
+    """The word of a statement and the section on limits must say what the check lines say."""
+    text, lines = markdown(notebook), {line.tag: line for line in check_lines(notebook)}
+    basis = {tag: line.basis or line.kind for tag, line in lines.items()}
+    for statement in re.findall(r"^> \*\*\w.*(?:\n>.*)*", text, re.M):
+        word = statement[4:].split()[0]
+        for tag in TAG.findall(statement):
+            if (word == "Heuristic") != (basis.get(tag) == "heuristic"):
+                yield f"({tag}) stands in a {word}, but its check line says {basis.get(tag)}"
+    for name in BASES:
+        used = {tag for tag, line in lines.items() if line.basis == name}
+        bullets = re.findall(rf"^- \*\*{name.title()}\.\*\*(.*)$", text, re.M)
+        named = {tag for bullet in bullets for tag in _named(bullet)}
+        for tag in sorted(used ^ named):
+            where = "the check line, not" if tag in used else "the section on limits, not"
+            yield f"({tag}) is {name} by {where} by both: the two lists must agree"
+
+
+def _named(text):
+    """Tags named in a sentence, with the ranges written out."""
+    for first, last in re.findall(r"\((\d+\.\d+)\)(?: to \((\d+\.\d+)\))?", text):
+        chapter, low = first.split(".")
+        high = last.split(".")[1] if last else low
+        yield from (f"{chapter}.{index}" for index in range(int(low), int(high) + 1))
 
 
 def _code(cell):

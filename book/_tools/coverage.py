@@ -57,6 +57,8 @@ class Equation:
 
     @property
     def status(self):
+        if self.line.basis:
+            return f"{self.line.basis}, checked by numbers"
         return STATUS[self.line.kind]
 
     @property

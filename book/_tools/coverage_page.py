@@ -7,6 +7,8 @@ from html import escape
 LOOK = {
     "fully verified": ("#0072B2", "#FFFFFF", "✓"),
     "verified": ("#56B4E9", "#000000", "~"),
+    "cited, checked by numbers": ("#F0E442", "#000000", "c✓"),
+    "heuristic, checked by numbers": ("#CC79A7", "#000000", "h✓"),
     "measured": ("#E69F00", "#000000", "m"),
     "definition": ("#D9D9D9", "#000000", "="),
     "cited": ("#F0E442", "#000000", "c"),
@@ -16,6 +18,10 @@ LOOK = {
 MEANING = {
     "fully verified": "verified, and so is everything that it rests on (or it is a definition)",
     "verified": "verified, but resting on an equation that is not",
+    "cited, checked by numbers": "taken from the literature, or derived from it in outline; "
+    "the check confirms numbers, not the proof",
+    "heuristic, checked by numbers": "found by an argument with a step that is not proved; "
+    "the check confirms numbers, not the step",
     "measured": "measured, on data or on a trained model",
     "definition": "a definition",
     "cited": "taken from the literature",
@@ -23,7 +29,7 @@ MEANING = {
     "open": "open",
 }
 ENTRY_STATUS = {"definition": "defined"}
-RANK = ("verified", "measured", "definition", "cited", "heuristic", "open")
+RANK = tuple(LOOK)[1:]
 _STYLE = (
     "<style>"
     ".eq-bar,.eq-key{display:flex;flex-wrap:wrap;gap:3px;margin:.6rem 0}"
@@ -111,6 +117,8 @@ def _summary(equations):
         f"{counts[status]} {_plural(text, counts[status])}"
         for status, text in (
             ("verified", "verified by computation"),
+            ("cited, checked by numbers", "cited and checked by numbers"),
+            ("heuristic, checked by numbers", "heuristic and checked by numbers"),
             ("definition", "definition|definitions"),
             ("measured", "measured"),
             ("cited", "cited"),
