@@ -31,6 +31,8 @@ ANY = "..."
 # Numbers have no bits and no identity: such mutants raise at once and would flatter the score.
 EXCLUDED = ("_RShift", "_LShift", "_BitXor", "_Is", "_IsNot", "_FloorDiv", "_Mod")
 BITS = ("BinaryOperator", ("_BitOr", "_BitAnd"))
+# The product of two masks is their conjunction, and the sum is their disjunction.
+MASKS = ("_BitAnd_Mul", "_BitOr_Add")
 COMMAND = (
     "{python} -m pytest -x -q -p no:cacheprovider -m 'not slow' {tests} tests/test_conventions.py"
 )
@@ -73,10 +75,12 @@ def keep_sample(session, size, seed, lines):
 
 
 def useless(operator, line, row):
-    """Whether a mutant always raises an error, is none, or only tunes a listed constant."""
+    """Whether a mutant always raises an error or changes nothing, or tunes a listed constant."""
     kind, bits = BITS
     if kind in operator and operator.endswith(bits):
         return not operator.endswith(("_BitOr_BitAnd", "_BitAnd_BitOr"))
+    if operator.endswith(MASKS):
+        return True
     # The star of keyword-only arguments is no product.
     if kind in operator and line[row[2] :].startswith("*,"):
         return True

@@ -66,6 +66,8 @@ def test_useless_mutants_are_left_out(monkeypatch):
         ("core/NumberReplacer", "_BLOCK = 3", 9, True),
         ("core/NumberReplacer", "    rows = 3 * _BLOCK", 11, False),
         ("core/ReplaceBinaryOperator_Add_BitOr", "    x + y", 6, True),
+        ("core/ReplaceBinaryOperator_BitAnd_Mul", "    x & y", 6, True),
+        ("core/ReplaceBinaryOperator_BitAnd_BitOr", "    x & y", 6, False),
     ]
     for operator, line, column, expected in cases:
         assert mutation.useless(operator, line, ("_x.py", 1, column)) == expected, line
