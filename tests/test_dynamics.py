@@ -267,6 +267,15 @@ def test_best_time_of_one_mode_is_its_own():
     np.testing.assert_allclose(value, dynamics.test_loss(modes, time, 0.8), rtol=1e-13)
 
 
+def test_best_time_of_a_start_close_to_the_best_weight():
+    # Weights relax as exp(-2t) from the start to 1 / sqrt(2); sqrt(2) / 3 is best on fresh points.
+    best, end, wanted = np.sqrt(2.0) / 3.0, np.sqrt(0.5), 2e-4
+    start = end + (best - end) * np.exp(2.0 * wanted)
+    time, value = dynamics.best_time(LossModes([1.0], [2.0]), 0.5, start=start)
+    assert time == pytest.approx(wanted, rel=1e-9)
+    assert value == pytest.approx(losses.test_loss(LossModes([2.0], [2.0]), 0.5), rel=1e-13)
+
+
 def test_best_time_may_be_an_end():
     assert dynamics.best_time(LossModes([1.0, 0.5], [0.5, 0.2]), 0.9)[0] == np.inf
     best = losses.optimal_weights([1.0], 0.9)

@@ -325,6 +325,13 @@ def test_three_ways_to_state_the_population_agree():
     np.testing.assert_allclose(one.variances, two.variances, rtol=1e-10)
 
 
+def test_alignment_has_the_shape_of_the_levels():
+    denoisers = [AffineDenoiser([0.0], [value], [[1.0]]) for value in (1.0, 3.0)]
+    pair = ModelPair.from_denoisers(*denoisers, [0.0], [3.0])
+    assert type(losses.alignment(pair, 0.5)) is float
+    assert losses.alignment(pair, [[0.5], [0.2]], floor=[0.0, 0.1]).shape == (2, 2)
+
+
 def dense_alignment(first, second, mean, cov, alpha_bar):
     (w1, b1), (w2, b2) = first, second
     noised = alpha_bar * cov + (1 - alpha_bar) * np.eye(len(cov))

@@ -223,10 +223,14 @@ def test_mean_pixel_distance_reference_value_of_the_script_units():
     assert_allclose(np.sqrt(2 * np.pi) / 0.1 * np.array(bias), [-0.16, -0.03, 0], atol=0.01)
 
 
-def test_single_precision_agrees_where_no_digit_is_lost():
+@pytest.mark.parametrize("variance", [1.0, 3.0])
+def test_single_precision_agrees_where_no_digit_is_lost(variance):
     rng = np.random.default_rng(1)
     mean, cov = np.zeros(2), np.array([[1.3, 0.4], [0.4, 0.6]])
-    train, fresh = (kernel_density(rng.standard_normal((n, 2)), bandwidth=0.7) for n in (9, 12))
+    train, fresh = (
+        kernel_density(rng.standard_normal((n, 2)), bandwidth=0.7, variance=variance)
+        for n in (9, 12)
+    )
     exact, single = (
         memorisation_gap(mean, cov, train, fresh, precision=kind)
         for kind in (np.float64, np.float32)

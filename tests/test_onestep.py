@@ -189,6 +189,23 @@ def test_simulation_removes_the_sampling_error_of_the_mean_from_its_divergence()
     assert_allclose(run.kl, 0.5 * (shift / 2.0 + 3 * (ratio - 1 - np.log(ratio))), rtol=1e-12)
 
 
+def test_model_with_a_given_ratio():
+    model = OneStepModel.with_ratio(3.0, 8)
+    assert (model.time, model.variance, model.dimension) == (0.5, 1.0, 8)
+    assert_allclose([model.noise_to_signal, model.rho], [3.0, 0.25], rtol=1e-14)
+    assert OneStepModel.with_ratio(0.0).dimension == 1
+    for bad in (-1.0, [1.0]):
+        with pytest.raises(ValueError, match="noise_to_signal"):
+            OneStepModel.with_ratio(bad)
+
+
+def test_residual_variance_of_few_points_is_unbiased():
+    model, rng = OneStepModel(time=1.0, noise_scale=1.0, dimension=3), np.random.default_rng(6)
+    found = [onestep.simulate_population(model, 8, rng).residual_variance for _ in range(600)]
+    error = np.std(found, ddof=1) / np.sqrt(600)
+    assert abs(np.mean(found) - model.residual_variance) < 4 * error < 0.1 * np.mean(found)
+
+
 def test_simulated_variance_does_not_count_the_mean():
     model = OneStepModel(time=1.0, noise_scale=1.0, variance=2.0, dimension=3)
     rng = np.random.default_rng(4)
