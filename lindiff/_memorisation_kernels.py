@@ -42,7 +42,7 @@ class KernelDensity:
 
     def log_cross(self, mean, cov):
         r"""Return :math:`\log\int p_{\mathcal D}\,\mathcal N(m,\Sigma)` in the same units."""
-        terms = _log_normal(self.points - mean, cov + self.bandwidth**2 * np.eye(cov.shape[0]))
+        terms = _log_normal(self.points - mean, cov + self.bandwidth**2 * np.eye(len(cov)))
         size, d = self.points.shape
         return float(logsumexp(terms) - np.log(size) + 0.5 * d * np.log(4 * np.pi * self.variance))
 
@@ -64,7 +64,7 @@ class GaussianReference:
 
     def log_cross(self, mean, cov):
         r"""Return :math:`\log\int\mathcal N(m,\sigma^2I)\,\mathcal N(\mu,\Sigma)`, scaled."""
-        d = cov.shape[0]
+        d = len(cov)
         value = _log_normal((self.mean - mean)[None], cov + self.variance * np.eye(d))[0]
         return float(value + 0.5 * d * np.log(4 * np.pi * self.variance))
 
@@ -73,7 +73,7 @@ def _log_normal(x, cov):
     """Log density of centred Gaussians at x, shape (N, d)."""
     lower = cholesky(cov, lower=True)
     # One small triangular inverse and a product beat a solve for thousands of points.
-    whitener = solve_triangular(lower, np.eye(cov.shape[0]), lower=True)
+    whitener = solve_triangular(lower, np.eye(len(cov)), lower=True)
     quadratic = np.sum((x @ whitener.T) ** 2, axis=1)
     log_det = 2.0 * np.sum(np.log(np.diag(lower)))
     return -0.5 * (quadratic + log_det + x.shape[1] * np.log(2 * np.pi))
@@ -184,7 +184,7 @@ def _law(mean, cov, density):
     mean = _check.as_array("mean", mean, ndim=1)
     cov = _check.as_covariance("cov", cov)
     known = density.points.shape[1] if hasattr(density, "points") else density.mean.size
-    if mean.size != known or cov.shape[0] != known:
+    if mean.size != known or len(cov) != known:
         raise ValueError(f"`mean` and `cov` must have dimension {known}, that of the densities")
     return mean, cov
 
@@ -232,7 +232,7 @@ def log_l2_distance(mean, cov, density):
     sign, log_det = np.linalg.slogdet(cov)
     if sign <= 0:
         return np.inf
-    d = cov.shape[0]
+    d = len(cov)
     unit = -0.5 * d * np.log(4 * np.pi * density.variance)
     logs = [-0.5 * (log_det - d * np.log(density.variance)), density.log_cross(mean, cov)]
     terms = np.array([*logs, density.log_diagonal, density.log_pairs])

@@ -39,6 +39,7 @@ DEFAULTS = {
     "shifts": 0.0,
     "size": 1,
     "solver": "ddim",
+    "start": 0.0,
     "swapped": False,
     "variance": 1.0,
     "width": 0.0,

@@ -227,6 +227,9 @@ def test_best_mode_times_follow_the_closed_forms():
     assert dynamics.best_mode_times(LossModes([1.0], [0.9]), 0.5)[0] == np.inf
     best = losses.optimal_weights([1.0], 0.5)
     assert dynamics.best_mode_times(LossModes([2.0], [1.0]), 0.5, start=best)[0] == 0.0
+    for second in (0.5, 1.0, 2.0):
+        times = dynamics.best_mode_times(LossModes([1.0], [second]), 0.5, start=np.sqrt(0.5))
+        assert times.tolist() == [0.0]
     noiseless = dynamics.best_mode_times(LossModes([1.0, 2.0], [0.0, 1.0]), 1.0, start=0.5)
     assert np.all(np.isinf(noiseless))
 
@@ -387,6 +390,11 @@ def test_losses_reject_bad_input(call):
             lambda: dynamics.learning_curve(MODES, 5, 0.5, learning_rate=0.51),
             ValueError,
             "`learning_rate` must be at most 0.5",
+        ),
+        (
+            lambda: dynamics.learning_curve(LossModes([3.0], [1.0]), 5, 0.5, learning_rate=0.3),
+            ValueError,
+            "`learning_rate` must be at most 0.25;",
         ),
         (
             lambda: dynamics.learning_curve(MODES, 5, 0.5, learning_rate=None),

@@ -247,12 +247,13 @@ def test_single_precision_agrees_where_no_digit_is_lost(variance):
         kernel_density(rng.standard_normal((n, 2)), bandwidth=0.7, variance=variance)
         for n in (9, 12)
     )
-    exact, single = (
-        memorisation_gap(mean, cov, train, fresh, precision=kind)
-        for kind in (np.float64, np.float32)
-    )
-    assert exact[0] == single[0]
-    assert_allclose(single[1], exact[1], atol=1e-4)
+    for reference in (fresh, gaussian_reference(mean, variance)):
+        exact, single = (
+            memorisation_gap(mean, cov, train, reference, precision=kind)
+            for kind in (np.float64, np.float32)
+        )
+        assert exact[0] == single[0]
+        assert_allclose(single[1], exact[1], atol=1e-4)
 
 
 def test_bandwidth_factor_scales_the_width_that_shrinks_with_the_number_of_points():
