@@ -39,7 +39,6 @@ DEFAULTS = {
     "shifts": 0.0,
     "size": 1,
     "solver": "ddim",
-    "start": 0.0,
     "swapped": False,
     "variance": 1.0,
     "width": 0.0,

@@ -1,3 +1,5 @@
+import inspect
+
 import mpmath
 import numpy as np
 import pytest
@@ -158,6 +160,15 @@ def test_training_begins_at_the_start_and_ends_at_the_optimum():
     schedule = schedules.linear_beta(10)
     by_schedule = dynamics.test_loss(modes, 0.7, schedule)
     np.testing.assert_allclose(by_schedule, dynamics.test_loss(modes, 0.7, schedule.alpha_bar))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights", "objective", "training_loss", "test_loss", "learning_curve", "best_mode_times"]
+    + ["best_time"],
+)
+def test_training_starts_from_zero_by_default(name):
+    assert inspect.signature(getattr(dynamics, name)).parameters["start"].default == 0.0
 
 
 def test_shares_and_shapes():

@@ -113,7 +113,7 @@ def test_no_noise_is_perfect_generation():
     assert (model.rho, model.slope, model.residual_variance, model.kl) == (1.0, 1.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("target", [1e-16, 1e-8, 0.0249, 0.0251, 0.1, 3.0, 200.0])
+@pytest.mark.parametrize("target", [1e-16, 1e-8, 0.0249, 0.0251, 0.1, 3.0, 200.0, 300.0])
 def test_required_ratio_inverts_the_divergence(target):
     ratio = onestep.required_noise_to_signal(target)
     assert_allclose(onestep.kl_population(ratio, 1), target, rtol=1e-12)
@@ -194,6 +194,10 @@ def test_model_with_a_given_ratio():
     assert (model.time, model.variance, model.dimension) == (0.5, 1.0, 8)
     assert_allclose([model.noise_to_signal, model.rho], [3.0, 0.25], rtol=1e-14)
     assert OneStepModel.with_ratio(0.0).dimension == 1
+    plain = OneStepModel(time=1.0, noise_scale=1.0)
+    assert (plain.variance, plain.dimension) == (1.0, 1)
+    with pytest.raises(TypeError):
+        OneStepModel(1.0, 1.0)
     for bad in (-1.0, [1.0]):
         with pytest.raises(ValueError, match="noise_to_signal"):
             OneStepModel.with_ratio(bad)
@@ -252,7 +256,7 @@ def test_residual_noise_restores_the_data_law():
         lambda: onestep.kl_population(-0.1, 2),
         lambda: onestep.kl_population(0.1, 0),
         lambda: onestep.kl_large_noise(0.0, 2),
-        lambda: onestep.required_noise_to_signal(301.0),
+        lambda: onestep.required_noise_to_signal(300.5),
         lambda: onestep.required_noise_scale(0.1, 0.0, 1.0),
         lambda: OneStepModel(time=[1.0, 2.0], noise_scale=1.0),
     ],
@@ -291,7 +295,8 @@ def test_simulation_refuses_bad_input():
         onestep.simulate_population(1.0, 100, rng)
     with pytest.raises(TypeError, match="rng"):
         onestep.simulate_population(model, 100, 0)
-    with pytest.raises(ValueError, match="n_samples"):
+    with pytest.raises(ValueError, match=r"n_samples must be at least dimension \+ 3 = 6"):
         onestep.simulate_population(model, 5, rng)
+    assert np.isfinite(onestep.simulate_population(model, 6, rng).kl)
     with pytest.raises(ValueError, match="mean"):
         onestep.simulate_population(model, 100, rng, mean=[1.0, 2.0])
