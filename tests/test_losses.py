@@ -655,11 +655,24 @@ def test_losses_reject_bad_input(function):
         function(modes, 1.0)
 
 
+def test_isotropic_modes_have_512_nodes_of_unit_variance_by_default():
+    plain = LossModes.isotropic(4, 8)
+    assert plain.eigenvalues.size == 512 and np.all(plain.variances == 1.0)
+
+
+def test_fitted_kl_has_the_shape_of_the_floor():
+    data = [[-1.0], [1.0]]
+    assert type(losses.kl_fitted(data, [0.0], [2.0])) is float
+    assert losses.kl_fitted(data, [0.0], [2.0], floor=[[0.0, 1.0]]).shape == (1, 2)
+
+
 def test_pairs_reject_bad_input():
     one = AffineDenoiser([0.0], [1.0], [[1.0]])
     two = AffineDenoiser.from_moments([0.0, 0.0], np.eye(2))
     with pytest.raises(ValueError, match="`mean` must have 2 rows"):
         ModelPair.from_denoisers(one, two, [0.0], [1.0])
+    with pytest.raises(ValueError, match="`mean` must have 1 rows"):
+        ModelPair.from_denoisers(two, one, [0.0, 0.0], [1.0, 1.0])
     with pytest.raises(TypeError, match="AffineDenoiser"):
         ModelPair.from_denoisers(one, None, [0.0], [1.0])
     pair = ModelPair.from_denoisers(one, one, [0.0], [1.0])
