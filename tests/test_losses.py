@@ -660,6 +660,15 @@ def test_isotropic_modes_have_512_nodes_of_unit_variance_by_default():
     assert plain.eigenvalues.size == 512 and np.all(plain.variances == 1.0)
 
 
+def test_variances_below_zero_by_rounding_are_zero():
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        basis = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+        denoiser = AffineDenoiser(np.zeros(6), np.ones(5), basis[:, 1:])
+        one = LossModes.from_denoiser(denoiser, np.zeros(6), np.outer(basis[:, 0], basis[:, 0]))
+        np.testing.assert_allclose(one.variances, [0, 0, 0, 0, 0, 1], atol=1e-15)
+
+
 def test_fitted_kl_has_the_shape_of_the_floor():
     data = [[-1.0], [1.0]]
     assert type(losses.kl_fitted(data, [0.0], [2.0])) is float
