@@ -54,14 +54,18 @@ def test_two_atoms_solve_their_cubic(q, second):
 
 
 @pytest.mark.parametrize("counts", [[99.0, 1.0], [1.0, 99.0]])
-def test_edges_beside_an_atom_of_small_weight_are_those_of_the_polynomial(counts):
-    atoms, n = np.array([1.0, 1.5]), 100
+@pytest.mark.parametrize(("second", "n"), [(1.5, 100), (3.0, 2000)])
+def test_edges_of_atoms_of_unequal_weight_are_those_of_the_polynomial(second, n, counts):
+    atoms = np.array([1.0, second])
     squares = [np.poly1d([-1.0, atom]) ** 2 for atom in atoms]
     weight = np.array(counts) * atoms**2 / n
     turns = (squares[0] * squares[1] - weight[0] * squares[1] - weight[1] * squares[0]).r
-    turns = np.sort(turns[np.abs(turns.imag) < 1e-9].real)[[0, -1]]
+    turns = np.sort(turns[np.abs(turns.imag) < 1e-9].real)
     edges = [u * (1.0 - np.sum(counts * atoms / (atoms - u)) / n) for u in turns]
-    assert_allclose(density_support(atoms, n, multiplicities=counts), [edges], atol=1e-12)
+    assert len(edges) == (2 if n == 100 else 4)
+    for scale in (1e-3, 1.0, 1e3):
+        found = density_support(scale * atoms, n, multiplicities=counts)
+        assert_allclose(found / scale, np.reshape(edges, (-1, 2)), atol=1e-12)
 
 
 @pytest.mark.parametrize("q", [0.1, 0.6, 1.0, 2.5, 10.0])
