@@ -1,5 +1,8 @@
 """Simulated averages: explicit matrices, honest errors, the same numbers on every backend."""
 
+import inspect
+
+import joblib
 import numpy as np
 import pytest
 from scipy import special
@@ -251,6 +254,27 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
         call(store=tmp_path)
     path.unlink()
     same(call(), call(store=tmp_path))
+
+
+def test_backends_without_a_generator_return_all_at_the_end():
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=2):
+        assert not _jobs._parallel().return_generator
+    assert _jobs._parallel().return_generator
+
+
+def test_a_store_is_made_with_its_parents(tmp_path):
+    same(call(), call(store=tmp_path / "a" / "b"))
+    assert len(list((tmp_path / "a" / "b").iterdir())) == 6
+
+
+def test_options_by_default():
+    defaults = {name: each.default for name, each in inspect.signature(average).parameters.items()}
+    assert defaults["estimated_mean"] is defaults["control_variates"] is True
+    assert defaults["progress"] is False and defaults["store"] is None
+    assert defaults["floor"] == 0.0 and defaults["draws_per_job"] == 50
+    one = average([1.0], 3, 0.5, np.random.default_rng(0), quantities="gap", n_draws=50)
+    two = average([1.0], 3, 0.5, np.random.default_rng(0), quantities=["gap"], n_draws=50)
+    assert one["gap"].mean == two["gap"].mean and one["gap"].n_draws == 50
 
 
 def test_stored_pickles_are_refused(tmp_path):
