@@ -271,7 +271,7 @@ def test_options_by_default():
     defaults = {name: each.default for name, each in inspect.signature(average).parameters.items()}
     assert defaults["estimated_mean"] is defaults["control_variates"] is True
     assert defaults["progress"] is False and defaults["store"] is None
-    assert defaults["floor"] == 0.0 and defaults["draws_per_job"] == 50
+    assert (defaults["floor"], defaults["n_draws"], defaults["draws_per_job"]) == (0.0, 1000, 50)
     one = average([1.0], 3, 0.5, np.random.default_rng(0), quantities="gap", n_draws=50)
     two = average([1.0], 3, 0.5, np.random.default_rng(0), quantities=["gap"], n_draws=50)
     assert one["gap"].mean == two["gap"].mean and one["gap"].n_draws == 50
