@@ -378,6 +378,12 @@ def test_averaged_noise_is_the_limit_of_many_copies_and_the_closed_form():
     assert_allclose(averaged.law()[1], closed, rtol=1e-11)
 
 
+def test_smallest_numbers_of_samples_are_taken():
+    assert np.isfinite(fresh_sets_trace(GRID, 5, 8))
+    assert np.isfinite(teacher_forced_kl(GRID, 5, n_samples=8))
+    assert simulate_step_kl([[1.0]], [1.0], 2, 2, np.random.default_rng(0)).kl.shape == (2, 1)
+
+
 def test_too_few_points_give_an_infinite_divergence():
     study = simulate_step_kl([[1.0]], np.ones(5), 5, 2, np.random.default_rng(0))
     assert np.all(np.isinf(study.kl))
@@ -394,12 +400,15 @@ RNG = np.random.default_rng(0)
         (lambda: step_variance([1.0], [1.0, 0.5]), "grid"),
         (lambda: step_variance([1.0], []), "grid"),
         (lambda: step_variance([1.0], [0.0, 1.0]), "grid"),
+        (lambda: step_variance([1.0], [-1.0, 1.0]), "grid"),
+        (lambda: step_variance([1.0], [1.0, 1.0]), "grid"),
         (lambda: step_variance([1.0], GRID, rule="euler"), "rule"),
         (lambda: step_variance([1.0], GRID, rule="beta"), "noise_scale"),
         (lambda: step_variance([1.0], GRID, start=-1.0), "start"),
         (lambda: step_variance([1.0, 2.0], GRID, start=[1.0, 2.0, 3.0]), "start"),
         (lambda: step_kl([0.0], GRID), "eigenvalues"),
         (lambda: step_kl([1.0], GRID, multiplicities=[1, 2]), "multiplicities"),
+        (lambda: step_kl([1.0, 2.0], GRID, multiplicities=[1]), "multiplicities"),
         (lambda: teacher_forced_kl(GRID, 5, n_samples=7), "n_samples"),
         (lambda: teacher_forced_kl(GRID, 0), "dimension"),
         (lambda: network_schedule_variance(0.0, 5), "variance"),
@@ -413,14 +422,19 @@ RNG = np.random.default_rng(0)
         (lambda: continuum_kl([1.0], 3, -1.0), "end"),
         (lambda: optimise_grid([[1.0]], 3, 1.0), "eigenvalues"),
         (lambda: averaged_noise_kl(1.0, GRID), "aspect_ratio"),
+        (lambda: averaged_noise_kl(1.5, GRID), "aspect_ratio"),
+        (lambda: fresh_sets_trace(GRID, 5, 20.5), "n_samples"),
+        (lambda: fresh_sets_trace(GRID, 5, [[20] * len(GRID)]), "n_samples"),
         (lambda: fresh_sets_trace(GRID, 5, 7), "n_samples"),
         (lambda: fresh_sets_trace(GRID, 5, [20, 20]), "n_samples"),
         (lambda: train_steps([1.0], GRID, RNG), "points"),
         (lambda: train_steps(np.ones((0, 2)), GRID, RNG), "points"),
+        (lambda: train_steps(np.ones((2, 0)), GRID, RNG), "points"),
         (lambda: train_steps(np.ones((4, 2)), GRID, RNG, noise="none"), "noise"),
         (lambda: train_steps(np.ones((4, 2)), GRID, 0), "rng"),
         (lambda: simulate_step_kl([GRID], [[1.0]], 5, 5, RNG), "eigenvalues"),
         (lambda: simulate_step_kl([GRID], [1.0], 1, 5, RNG), "n_samples"),
+        (lambda: simulate_step_kl([GRID], [1.0], 5, 1, RNG), "n_runs"),
     ],
 )
 def test_bad_input_names_the_argument(call, name):
