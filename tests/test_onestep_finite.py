@@ -335,11 +335,22 @@ def test_limits_name_bad_input(function, name, value):
         function(**{**GOOD, name: value})
 
 
+def test_smallest_numbers_of_samples_are_taken():
+    fit = onestep.fit_one_step([[2.0]], [[1.0]], intercept=False)
+    assert_allclose([fit.weights[0, 0], fit.intercept[0]], [0.5, 0.0], atol=1e-15)
+    quiet = {"time": 0.4, "noise_scale": 1e-9}
+    assert np.isfinite(onestep.kl_modes_finite(np.ones(9), 12, **quiet))
+    for n, finite in ((10, False), (11, False), (12, True)):
+        trace = onestep.expected_trace_modes(np.ones(9), n, time=0.4, noise_scale=0.5)
+        assert np.all(np.isfinite(trace)) == finite
+
+
 def test_other_bad_input_is_named():
     rng = np.random.default_rng(0)
     setting = model(1.0, 3)
     fit = onestep.fit_one_step(*pairs(rng, 9, 3))
-    options = {"time": 0.4, "noise_scale": 0.5}
+    options, none = {"time": 0.4, "noise_scale": 0.5}, np.ones((0, 2))
+    quiet = {"time": 0.4, "noise_scale": 1e-9}
     wrong = [
         ("broadcast", lambda: onestep.kl_limit([1.0, 2.0], [0.1, 0.2, 0.3])),
         ("`sampler`", lambda: onestep.kl_limit(1.0, 0.5, sampler="x")),
@@ -349,21 +360,28 @@ def test_other_bad_input_is_named():
         ("`width`", lambda: onestep.kl_regularised_few_samples(1.0, 0.5, -1.0)),
         ("`noise_to_signal`", lambda: onestep.regularised_log_det(0.0, 0.5, 1.0)),
         ("`aspect_ratio`", lambda: onestep.singular_value_density(1.0, 1.0, 1.0)),
+        ("`aspect_ratio`", lambda: onestep.singular_value_density(1.0, 1.0, 1.5)),
         ("`x`", lambda: onestep.singular_value_density(-1.0, 1.0, 0.5)),
+        ("one shape", lambda: onestep.fit_one_step(np.ones((3, 0)), np.ones((3, 0)))),
         ("one shape", lambda: onestep.fit_one_step(np.ones((3, 2)), np.ones((2, 2)))),
         ("`noised`", lambda: onestep.fit_one_step([[np.nan]], [[1.0]])),
         ("at least 2", lambda: onestep.fit_one_step([[1.0]], [[1.0]])),
+        ("at least 2", lambda: onestep.fit_one_step(none, none, intercept=False)),
         ("`model`", lambda: onestep.generated_law(fit, model(1.0, 2))),
+        ("`model`", lambda: onestep.generated_law(fit, model(1.0, 4))),
         ("`sampler`", lambda: onestep.generated_law(fit, setting, sampler="x")),
         ("`route`", lambda: onestep.simulate_finite(setting, 9, 1, rng, route="x")),
         ("`width`", lambda: onestep.simulate_finite(setting, 9, 1, rng, width=-1.0)),
         ("`n_samples`", lambda: onestep.simulate_finite(setting, 1, 1, rng)),
+        ("`part`", lambda: onestep.simulate_sizes(setting, [9], 2, rng, part="x")),
+        ("`n_runs`", lambda: onestep.simulate_sizes(setting, [9], 1, rng)),
         ("`n_samples`", lambda: onestep.sample_maps(1.0, 3, 1, 1, rng)),
         ("`eigenvalues`", lambda: onestep.ridge_variances([1.0, 0.0], 9, **options)),
         ("`eigenvalues`", lambda: onestep.ridge_variances([[1.0]], 9, **options)),
         ("`ridge`", lambda: onestep.ridge_variances([1.0], 9, ridge=-1.0, **options)),
         ("`n_samples`", lambda: onestep.ridge_variances([1.0], 1, **options)),
         ("`n_samples`", lambda: onestep.kl_modes_finite(np.ones(9), 12, **options)),
+        ("`n_samples`", lambda: onestep.kl_modes_finite(np.ones(9), 11, **quiet)),
         ("`samples_per_dimension`", lambda: onestep.wasserstein2_few_samples(1.0, -1.0)),
     ]
     for match, call in wrong:
