@@ -246,9 +246,10 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
     call(store=tmp_path)
     path = sorted(tmp_path.glob("*.npz"))[0]
     content = dict(np.load(path))
-    np.savez(path, **{**content, "key": np.array("another")})
-    with pytest.raises(ValueError, match=f"`store` has a file .*{path.name} of another"):
-        call(store=tmp_path)
+    for key in ("another", "~", ""):
+        np.savez(path, **{**content, "key": np.array(key)})
+        with pytest.raises(ValueError, match=f"`store` has a file .*{path.name} of another"):
+            call(store=tmp_path)
     path.write_bytes(b"not an archive")
     with pytest.raises(ValueError, match=f"`store` has an unreadable file .*{path.name}"):
         call(store=tmp_path)
@@ -271,6 +272,7 @@ def test_options_by_default():
     defaults = {name: each.default for name, each in inspect.signature(average).parameters.items()}
     assert defaults["estimated_mean"] is defaults["control_variates"] is True
     assert defaults["progress"] is False and defaults["store"] is None
+    assert inspect.signature(_jobs.run).parameters["progress"].default is False
     assert (defaults["floor"], defaults["n_draws"], defaults["draws_per_job"]) == (0.0, 1000, 50)
     one = average([1.0], 3, 0.5, np.random.default_rng(0), quantities="gap", n_draws=50)
     two = average([1.0], 3, 0.5, np.random.default_rng(0), quantities=["gap"], n_draws=50)
