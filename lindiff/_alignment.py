@@ -183,8 +183,7 @@ def _bias(modes, noise, difference):
 
 def _variance(modes, noise):
     r"""Part of the distance that comes from the draw of the training set."""
-    spread = modes.moment(2, 0)
-    weighted = np.where(spread > 0, spread / modes.kappa, 0.0) + noise * modes.mixed
+    weighted = modes.moment(2, 0) / modes.kappa + noise * modes.mixed
     return noise * modes.response() * weighted
 
 

@@ -192,9 +192,7 @@ test_loss.__test__ = False
 
 def _unseen(modes):
     r"""z times the trace of Sigma Q^2."""
-    known = modes.kappa > 0
-    value = modes.mixed / (np.where(known, modes.kappa, 1.0) * modes.stiffness)
-    return np.where(known, value, np.where(modes.moment(1, 0) > 0, np.inf, 0.0))
+    return np.where(modes.kappa > 0, modes.mixed / (modes.kappa * modes.stiffness), np.inf)
 
 
 def gap(

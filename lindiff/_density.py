@@ -106,8 +106,9 @@ def spectral_density(x, eigenvalues, n_samples, *, multiplicities=None):
     curve = _Curve(values, counts, n)
     flat, density = x.ravel(), np.zeros(x.size)
     interval = np.searchsorted(curve.support[:, 0], flat, side="right") - 1
-    inside = (interval >= 0) & (flat < curve.support[interval, 1])
-    inside &= flat > curve.support[interval, 0]
+    # A point below all intervals has the index -1, of the last one, which lies above it.
+    low, high = curve.support[interval].T
+    inside = (low < flat) & (flat < high)
     if inside.any():
         u, y = curve.preimage(flat[inside], interval[inside])
         density[inside] = n / (np.pi * dimension) * y / (u**2 + y**2)

@@ -118,7 +118,7 @@ def symmetric_root(cov):
     """Return the positive semidefinite square root; rounding below zero counts as zero."""
     eigenvalues, vectors = linalg.eigh(cov)
     eigenvalues[eigenvalues < len(cov) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
-    return (vectors * np.sqrt(np.maximum(eigenvalues, 0.0))) @ vectors.T
+    return (vectors * np.sqrt(eigenvalues)) @ vectors.T
 
 
 def bures(cov_p, cov_q):

@@ -42,7 +42,7 @@ class KernelDensity:
 
     def log_cross(self, mean, cov):
         r"""Return :math:`\log\int p_{\mathcal D}\,\mathcal N(m,\Sigma)` in the same units."""
-        terms = _log_normal(self.points, mean, cov + self.bandwidth**2 * np.eye(cov.shape[0]))
+        terms = _log_normal(self.points, mean, cov + self.bandwidth**2 * np.eye(len(cov)))
         size, d = self.points.shape
         peak = terms.max()
         value = peak + np.log(np.exp(terms - peak).sum()) - np.log(size)
@@ -66,7 +66,7 @@ class GaussianReference:
 
     def log_cross(self, mean, cov):
         r"""Return :math:`\log\int\mathcal N(m,\sigma^2I)\,\mathcal N(\mu,\Sigma)`, scaled."""
-        d = cov.shape[0]
+        d = len(cov)
         value = _log_normal(self.mean[None], mean, cov + self.variance * np.eye(d))[0]
         return float(value + 0.5 * d * np.log(4 * np.pi * self.variance))
 
@@ -75,12 +75,12 @@ def _log_normal(x, mean, cov):
     """Log density of one Gaussian at x, shape (N, d)."""
     lower = cholesky(cov, lower=True)
     # One small triangular inverse and products beat a solve for thousands of points.
-    whitener = solve_triangular(lower, np.eye(cov.shape[0]), lower=True).T.copy()
+    whitener = solve_triangular(lower, np.eye(len(cov)), lower=True).T.copy()
     quadratic = np.zeros(len(x))
     for start in range(0, len(x), _COLUMNS):
         rows = slice(start, start + _COLUMNS)
         part = x[rows] - mean
-        for low in range(0, cov.shape[0], _STRIP):
+        for low in range(0, len(cov), _STRIP):
             # Strips of columns spare the zeros of the triangle, blocks of rows the memory.
             high = low + _STRIP
             white = part[:, :high] @ whitener[:high, low:high]
@@ -197,7 +197,7 @@ def _law(mean, cov, density):
     mean = _check.as_array("mean", mean, ndim=1)
     cov = _check.as_covariance("cov", cov)
     known = density.points.shape[1] if hasattr(density, "points") else density.mean.size
-    if mean.size != known or cov.shape[0] != known:
+    if mean.size != known or len(cov) != known:
         raise ValueError(f"`mean` and `cov` must have dimension {known}, that of the densities")
     return mean, cov
 
@@ -245,7 +245,7 @@ def log_l2_distance(mean, cov, density):
     sign, log_det = np.linalg.slogdet(cov)
     if sign <= 0:
         return np.inf
-    d = cov.shape[0]
+    d = len(cov)
     unit = -0.5 * d * np.log(4 * np.pi * density.variance)
     logs = [-0.5 * (log_det - d * np.log(density.variance)), density.log_cross(mean, cov)]
     terms = np.array([*logs, density.log_diagonal, density.log_pairs])

@@ -73,8 +73,7 @@ class ModelPair:
                [0., 1.]])
         """
         mean, cov = population(first, mean, cov)
-        if population(second, mean, cov)[0].size != first.dimension:
-            raise ValueError("`second` must have the dimension of `first`")
+        population(second, mean, cov)
         u, v = first.eigenvectors, second.eigenvectors
         image = cov @ u if cov.ndim == 2 else cov[:, None] * u
         image_v = cov @ v if cov.ndim == 2 else cov[:, None] * v

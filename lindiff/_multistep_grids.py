@@ -302,6 +302,4 @@ def optimise_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None
         minimize(cost, np.log(np.diff(np.log(grid))[::-1]), method="BFGS", tol=1e-9)
         for grid in starts
     ]
-    grid = grid_of(min(found, key=lambda result: result.fun).x)
-    grid[-1] = end
-    return grid
+    return grid_of(min(found, key=lambda result: result.fun).x)

@@ -155,7 +155,7 @@ def log_det_asymptotic(noise_to_signal, dimension, n_samples, *, intercept=True)
     dimension, degrees = _sizes(dimension, n_samples, intercept)
     if degrees < dimension:
         return -np.inf
-    if noise == 0 or degrees == dimension:
+    if degrees == dimension:
         return 0.0
     ratio = dimension / degrees
     if ratio > rho:

@@ -54,8 +54,7 @@ def best_mode_times(modes, alpha_bar, *, floor=0.0, start=0.0):
     wanted = _overshoot(level, modes)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         share = np.where(way == 0, 1.0, wanted / way)
-        times = -np.log(np.clip(share, 0.0, 1.0)) / (2.0 * level.curvature)
-    return np.where(share <= 0, np.inf, np.where(share >= 1, 0.0, times))
+        return np.abs(np.log(np.clip(share, 0.0, 1.0))) / (2.0 * level.curvature)
 
 
 def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):

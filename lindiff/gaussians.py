@@ -121,11 +121,12 @@ def kl_spectral(var_p, var_q, *, shift=0.0):
     with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
         ratio = p / q
         near = (ratio >= 0.5) & (ratio <= 2.0)
-        log_ratio = np.where(ratio > 1e-290, np.log(ratio), np.log(p) - np.log(q))
+        exact = (ratio > 1e-290) & (ratio < np.inf)
+        log_ratio = np.where(exact, np.log(ratio), np.log(p) - np.log(q))
         spread = np.where(near, _divergences.excess(np.where(near, (p - q) / q, 0.0)), 0.0)
         spread = np.where(near, spread, ratio - 1.0 - log_ratio)
         moved = np.where(shift == 0, 0.0, (shift / np.sqrt(q)) ** 2)
-        spread = np.where((p == 0) | (q == 0), np.inf, spread)
+        spread = np.where(q == 0, np.inf, spread)
     return _total(0.5 * (spread + moved))
 
 

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -27,10 +28,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = tomllib.loads(Path(__file__).with_name("mutation_equivalent.toml").read_text())
+EVERYWHERE = EQUIVALENT.pop("*")["mutants"]
 ANY = "..."
 # Numbers have no bits and no identity: such mutants raise at once and would flatter the score.
 EXCLUDED = ("_RShift", "_LShift", "_BitXor", "_Is", "_IsNot", "_FloorDiv", "_Mod")
 BITS = ("BinaryOperator", ("_BitOr", "_BitAnd"))
+# The product of two masks is their conjunction, and the sum is their disjunction.
+MASKS = ("_BitAnd_Mul", "_BitOr_Add")
 COMMAND = (
     "{python} -m pytest -x -q -p no:cacheprovider -m 'not slow' {tests} tests/test_conventions.py"
 )
@@ -73,10 +77,12 @@ def keep_sample(session, size, seed, lines):
 
 
 def useless(operator, line, row):
-    """Whether a mutant always raises an error, is none, or only tunes a listed constant."""
+    """Whether a mutant always raises an error or changes nothing, or tunes a listed constant."""
     kind, bits = BITS
     if kind in operator and operator.endswith(bits):
         return not operator.endswith(("_BitOr_BitAnd", "_BitAnd_BitOr"))
+    if operator.endswith(MASKS):
+        return True
     # The star of keyword-only arguments is no product.
     if kind in operator and line[row[2] :].startswith("*,"):
         return True
@@ -86,6 +92,22 @@ def useless(operator, line, row):
 
 def entries(module, lines):
     """Return the equivalent mutants of a module as {(line before, line after): reason}."""
+    return {**general(lines), **special(module, lines)}
+
+
+def general(lines):
+    """Return the mutants that are equivalent in every module."""
+    found = {}
+    for before, after, why in EVERYWHERE:
+        for line in lines:
+            for place in re.finditer(re.escape(before), line):
+                changed_line = line[: place.start()] + after + line[place.end() :]
+                found[bare(line), bare(changed_line)] = why
+    return found
+
+
+def special(module, lines):
+    """Return the mutants of one module; an entry that fits no line of it is an error."""
     listed = EQUIVALENT.get(module, {})
     for name in listed.get("constants", ()):
         if not any(line.startswith(f"{name} = ") for line in lines):

@@ -80,6 +80,7 @@ def test_lengths():
     assert compress(SPECTRA["short"]).nodes.tolist() == [0.0, 1.0, 3.0]
     assert compress(SPECTRA["with zeros"]).nodes[0] == 0.0
     assert compress(SPECTRA["with zeros"]).weights[0] == 37.0
+    assert compress(SPECTRA["with zeros"]).centres[0] == 0.0
     assert compress(SPECTRA["two clusters"]).nodes.size < 50
     assert compress(SPECTRA["narrow"]).nodes.size < 8
     assert compress(SPECTRA["twelve decades"]).nodes.size < 350

@@ -141,6 +141,9 @@ class TestAffine:
             np.testing.assert_allclose(ridge.denoise(x, sigma), want, rtol=1e-12, atol=1e-14)
             np.testing.assert_allclose(both.denoise(x, sigma), want, rtol=1e-12, atol=1e-14)
         np.testing.assert_array_equal(ridge.noise_gains(1.0)[0], 0.0)
+        full = AffineDenoiser([0.0], [3.0], [[1.0]])
+        assert [value.tolist() for value in full.noise_gains(1.0)] == [[0.0], 0.0]
+        assert full.noise_gains(0.5)[1] == 0.0
         with pytest.raises(ValueError, match="below 1"):
             AffineDenoiser.from_data(data).noise_gains(1.0)
         np.testing.assert_allclose(ridge.penalty([0.0, 3.0]), 0.3)
@@ -292,6 +295,8 @@ class TestAffine:
         [
             (lambda: AffineDenoiser([0.0], [-1.0], [[1.0]]), "negative"),
             (lambda: AffineDenoiser([0.0], [1.0], [[2.0]]), "orthonormal"),
+            (lambda: AffineDenoiser([0.0], [1.0], [[1.000001]]), "orthonormal"),
+            (lambda: AffineDenoiser([0.0], [1.0], [[1.0], [0.0]]), "shape"),
             (lambda: AffineDenoiser([0.0, 0.0], [1.0], [[1.0]]), "shape"),
             (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], floor=-1.0), "floor"),
             (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], floor=[1.0]), "one number"),
@@ -310,8 +315,9 @@ class TestAffine:
 
     def test_bad_calls(self):
         denoiser = AffineDenoiser.from_data([[0.0, 0.0], [1.0, 1.0]])
-        with pytest.raises(ValueError, match="shape"):
-            denoiser.denoise([1.0], 1.0)
+        for bad in ([1.0], 1.0):
+            with pytest.raises(ValueError, match="shape"):
+                denoiser.denoise(bad, 1.0)
         with pytest.raises(ValueError, match="sigma"):
             denoiser.denoise([1.0, 1.0], -1.0)
         with pytest.raises(ValueError, match="does not fit"):
@@ -320,8 +326,9 @@ class TestAffine:
             denoiser.predict_noise([1.0, 1.0], 1.0)
         with pytest.raises(ValueError, match="alpha_bar"):
             denoiser.weights(0.0)
-        with pytest.raises(ValueError, match="below 1"):
-            predict_noise(denoiser, [1.0, 1.0], 1.0)
+        for bad in (1.0, [0.5, 0.5]):
+            with pytest.raises(ValueError, match="one number below 1"):
+                predict_noise(denoiser, [1.0, 1.0], bad)
         with pytest.raises(TypeError, match="denoise"):
             predict_noise(None, [1.0, 1.0], 0.5)
         with pytest.raises(ValueError, match="sigma"):
@@ -390,11 +397,15 @@ class TestEmpirical:
         np.testing.assert_allclose(distance, np.linalg.norm(x - data[index], axis=1), rtol=1e-6)
         assert denoiser.dimension == 30
         np.testing.assert_allclose(got, EmpiricalDenoiser(data).denoise(x, 2.0), rtol=1e-12)
-        stored[-1, 0] = np.nan
-        with pytest.raises(ValueError, match="`data` has NaN"):
-            EmpiricalDenoiser(stored)
-        with pytest.raises(ValueError, match=r"`data` must have shape \(N, d\)"):
-            EmpiricalDenoiser(stored.reshape(-1))
+        for place in (0, -1):
+            stored[:] = data
+            stored[place, 0] = np.nan
+            with pytest.raises(ValueError, match="`data` has NaN"):
+                EmpiricalDenoiser(stored)
+        none = np.memmap(tmp_path / "none", np.float32, "w+", shape=(0, 30))
+        for bad in (stored.reshape(-1), none, stored[None]):
+            with pytest.raises(ValueError, match=r"`data` must have shape \(N, d\)"):
+                EmpiricalDenoiser(bad)
 
     def test_a_single_point_is_the_neighbour_of_all(self):
         index, distance = nearest_neighbours([[2.0], [-1.0]], [[1.0]])
@@ -405,7 +416,7 @@ class TestEmpirical:
             stream_denoise(iter([]), [0.0], 1.0)
         with pytest.raises(ValueError, match="`blocks` is empty"):
             stream_denoise([np.zeros((0, 1))], [0.0], 1.0)
-        with pytest.raises(ValueError, match="`blocks` must all have 1 columns"):
+        with pytest.raises(ValueError, match="`blocks` must all have 1 columns, got 2"):
             stream_denoise([[[0.0]], [[0.0, 1.0]]], [0.0], 1.0)
         with pytest.raises(ValueError, match="`blocks` must all have 2 columns"):
             stream_denoise([[[0.0, 1.0]], [[0.0]]], [0.0, 0.0], 1.0)
@@ -468,6 +479,8 @@ class TestEmpirical:
         assert gap.mean() > 4 * gap.std() / np.sqrt(len(gap))
 
     def test_bad_input(self):
+        with pytest.raises(ValueError, match="read-only"):
+            EmpiricalDenoiser([[0.0]]).data[0] = 1.0
         with pytest.raises(ValueError, match="empty"):
             EmpiricalDenoiser(np.zeros((0, 2)))
         with pytest.raises(ValueError, match="NaN"):
@@ -492,6 +505,13 @@ class TestNearestNeighbours:
         index, distance = nearest_neighbours(data, data)
         np.testing.assert_array_equal(index, np.arange(8))
         np.testing.assert_array_equal(distance, 0.0)
+
+    @pytest.mark.parametrize("block", [1, 2, 4096])
+    def test_the_middle_of_all_and_ties_in_any_blocks(self, block, monkeypatch):
+        monkeypatch.setattr(_empirical, "_BLOCK", block)
+        data = [[3.0], [-1.0], [-1.0], [-1.0]]
+        index, distance = nearest_neighbours([[0.0], [4.0]], data)
+        assert index.tolist() == [1, 0] and distance.tolist() == [1.0, 1.0]
 
     def test_bad_input(self):
         with pytest.raises(ValueError, match="shape"):
@@ -588,6 +608,8 @@ class TestMixture:
         ("covs", "weights", "message"),
         [
             ([[[1.0]]], [0.5, 0.5], "shapes"),
+            ([[[1.0]], [[1.0]]], [0.3, 0.3, 0.4], "shapes"),
+            ([[[1.0]], [[1.0]]], [1.0], "shapes"),
             ([[[1.0]], [[1.0]]], [0.5, 0.6], "sum to 1"),
             ([[[1.0]], [[-1.0]]], [0.5, 0.5], "negative"),
             ([[[1.0]], [[1.0]]], [1.0, 0.0], "positive"),
@@ -596,3 +618,25 @@ class TestMixture:
     def test_bad_input(self, covs, weights, message):
         with pytest.raises(ValueError, match=message):
             GaussianMixtureDenoiser([[0.0], [1.0]], covs, weights)
+
+    @pytest.mark.parametrize(("k", "d"), [(0, 2), (2, 0)])
+    def test_empty_input(self, k, d):
+        with pytest.raises(ValueError, match="empty"):
+            GaussianMixtureDenoiser(np.zeros((k, d)), np.zeros((k, d, d)), np.full(k, 0.5))
+
+    def test_an_eigenvalue_below_zero_by_rounding_is_zero(self):
+        def build(scale, below):
+            # Eigenvalues 2 + below and -below, in the direction (1, -1).
+            cov = scale * np.array([[1.0, 1.0 + below], [1.0 + below, 1.0]])
+            return GaussianMixtureDenoiser([[0.0, 0.0]], [cov], [1.0])
+
+        got = build(1.0, 3e-12).denoise([1.0, -1.0], 1e-6)
+        np.testing.assert_allclose(got, 0.0, atol=1e-12)
+        for scale, below in ((1.0, 5e-12), (1.0, 3.0), (1e-6, 1e-6)):
+            with pytest.raises(ValueError, match="negative eigenvalue"):
+                build(scale, below)
+
+    def test_parts_are_read_only(self):
+        model = self._model(_rng(47))
+        with pytest.raises(ValueError, match="read-only"):
+            model.means[0] = 1.0

@@ -53,6 +53,21 @@ def test_two_atoms_solve_their_cubic(q, second):
             assert_allclose(value, roots.imag.max() / (np.pi * q), rtol=1e-10)
 
 
+@pytest.mark.parametrize("counts", [[99.0, 1.0], [1.0, 99.0]])
+@pytest.mark.parametrize(("second", "n"), [(1.5, 100), (3.0, 2000)])
+def test_edges_of_atoms_of_unequal_weight_are_those_of_the_polynomial(second, n, counts):
+    atoms = np.array([1.0, second])
+    squares = [np.poly1d([-1.0, atom]) ** 2 for atom in atoms]
+    weight = np.array(counts) * atoms**2 / n
+    turns = (squares[0] * squares[1] - weight[0] * squares[1] - weight[1] * squares[0]).r
+    turns = np.sort(turns[np.abs(turns.imag) < 1e-9].real)
+    edges = [u * (1.0 - np.sum(counts * atoms / (atoms - u)) / n) for u in turns]
+    assert len(edges) == (2 if n == 100 else 4)
+    for scale in (1e-3, 1.0, 1e3):
+        found = density_support(scale * atoms, n, multiplicities=counts)
+        assert_allclose(found / scale, np.reshape(edges, (-1, 2)), atol=1e-12)
+
+
 @pytest.mark.parametrize("q", [0.1, 0.6, 1.0, 2.5, 10.0])
 @pytest.mark.parametrize("atoms", [2, 40, 10_000])
 def test_mass_and_moments(q, atoms):

@@ -1,3 +1,5 @@
+import inspect
+
 import mpmath
 import numpy as np
 import pytest
@@ -160,6 +162,13 @@ def test_training_begins_at_the_start_and_ends_at_the_optimum():
     np.testing.assert_allclose(by_schedule, dynamics.test_loss(modes, 0.7, schedule.alpha_bar))
 
 
+def test_training_starts_from_zero_by_default():
+    losses_in_time = (dynamics.objective, dynamics.training_loss, dynamics.test_loss)
+    best = (dynamics.best_mode_times, dynamics.best_time)
+    for function in (dynamics.weights, dynamics.learning_curve, *losses_in_time, *best):
+        assert inspect.signature(function).parameters["start"].default == 0.0
+
+
 def test_shares_and_shapes():
     modes = LossModes([2.0, 0.5, 0.0], [1.0, 0.7, 0.2], 0.1, [1.0, 2.0, 3.0])
     time, level = np.linspace(0, 5, 4)[:, None, None], np.array([0.9, 0.5])[:, None]
@@ -227,6 +236,9 @@ def test_best_mode_times_follow_the_closed_forms():
     assert dynamics.best_mode_times(LossModes([1.0], [0.9]), 0.5)[0] == np.inf
     best = losses.optimal_weights([1.0], 0.5)
     assert dynamics.best_mode_times(LossModes([2.0], [1.0]), 0.5, start=best)[0] == 0.0
+    for second in (0.5, 1.0, 2.0):
+        times = dynamics.best_mode_times(LossModes([1.0], [second]), 0.5, start=np.sqrt(0.5))
+        assert times.tolist() == [0.0]
     noiseless = dynamics.best_mode_times(LossModes([1.0, 2.0], [0.0, 1.0]), 1.0, start=0.5)
     assert np.all(np.isinf(noiseless))
 
@@ -265,6 +277,15 @@ def test_best_time_of_one_mode_is_its_own():
     time, value = dynamics.best_time(modes, 0.8)
     np.testing.assert_allclose(time, dynamics.best_mode_times(modes, 0.8)[0], rtol=1e-12)
     np.testing.assert_allclose(value, dynamics.test_loss(modes, time, 0.8), rtol=1e-13)
+
+
+def test_best_time_of_a_start_close_to_the_best_weight():
+    # Weights relax as exp(-2t) from the start to 1 / sqrt(2); sqrt(2) / 3 is best on fresh points.
+    best, end, wanted = np.sqrt(2.0) / 3.0, np.sqrt(0.5), 2e-4
+    start = end + (best - end) * np.exp(2.0 * wanted)
+    time, value = dynamics.best_time(LossModes([1.0], [2.0]), 0.5, start=start)
+    assert time == pytest.approx(wanted, rel=1e-9)
+    assert value == pytest.approx(losses.test_loss(LossModes([2.0], [2.0]), 0.5), rel=1e-13)
 
 
 def test_best_time_may_be_an_end():
@@ -378,6 +399,11 @@ def test_losses_reject_bad_input(call):
             lambda: dynamics.learning_curve(MODES, 5, 0.5, learning_rate=0.51),
             ValueError,
             "`learning_rate` must be at most 0.5",
+        ),
+        (
+            lambda: dynamics.learning_curve(LossModes([3.0], [1.0]), 5, 0.5, learning_rate=0.3),
+            ValueError,
+            "`learning_rate` must be at most 0.25;",
         ),
         (
             lambda: dynamics.learning_curve(MODES, 5, 0.5, learning_rate=None),

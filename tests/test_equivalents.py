@@ -507,6 +507,13 @@ def test_finite_size_correction_explains_what_the_leading_order_misses():
     assert abs(leading - mean) > 15 * error > 4 * abs(corrected - mean)
 
 
+def test_divergence_of_very_many_samples_keeps_its_digits():
+    n = np.array([1e8, 3e12, 7e12])
+    assert_allclose(eq.kl([1.0, 2.0, 3.0], n, one_loop=True), eq.kl_wishart(3, n), rtol=1e-7)
+    leading = eq.kl([1.0, 2.0, 3.0], n)
+    assert_allclose(leading, 0.75 * eq.kl_wishart(3, n), rtol=1e-7)
+
+
 def test_mean_of_the_data_costs_what_is_said():
     rng, n, z = np.random.default_rng(8), 90, 0.1
     data = rng.standard_normal((4000, n, 36)) * np.sqrt(SPECTRUM)

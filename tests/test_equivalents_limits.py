@@ -30,6 +30,23 @@ def test_wishart_divergence_keeps_twelve_digits(d, n, estimated):
     assert_allclose(found, exact_kl(d, n, estimated), rtol=1e-12)
 
 
+def test_single_numbers_give_floats_and_arrays_give_arrays():
+    calls = [
+        lambda n: eq.kl_wishart(3, n),
+        lambda n: eq.log_det_wishart(3, n),
+        lambda n: eq.kl_isotropic_limit(3 / n),
+        lambda n: eq.kl_floor([1.0, 2.0], n),
+        lambda n: eq.alignment_many_samples([1.0, 2.0], n, 0.5),
+        lambda n: eq.gap_small_noise(np.ones(99), n, 0.5),
+        lambda n: eq.power_law_scale(n, 2.0),
+    ]
+    many = np.array([[20.0], [30.0]])
+    for call in calls:
+        one, table = call(20.0), call(many)
+        assert type(one) is float and table.shape == (2, 1)
+        assert table[0, 0] == pytest.approx(one, rel=1e-13)
+
+
 def test_wishart_values_of_the_ledger():
     assert f"{eq.kl_wishart(100, 400):.3f}" == "9.970"
     assert f"{eq.kl_wishart(100, 400, estimated_mean=True):.3f}" == "10.218"

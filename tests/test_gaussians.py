@@ -141,6 +141,9 @@ def test_kl_of_nearly_equal_matrices():
     value = gaussians.kl_gaussian(np.zeros(6), moved, np.zeros(6), cov)
     assert_allclose(value, leading, rtol=1e-5)
     assert gaussians.kl_gaussian(np.ones(6), cov, np.ones(6), cov) == 0.0
+    leading /= 4
+    value = gaussians.hellinger_squared(np.zeros(6), moved, np.zeros(6), cov)
+    assert_allclose(value, leading, rtol=1e-5)
     assert gaussians.wasserstein2_squared(np.ones(6), cov, np.ones(6), cov) < 1e-28
     assert gaussians.hellinger_squared(np.ones(6), cov, np.ones(6), cov) == 0.0
 
@@ -152,8 +155,10 @@ def test_kl_over_many_decades(power):
     assert_allclose(gaussians.kl_spectral([1.0], [var]), kl_mp(1, var), rtol=5e-15)
 
 
-def test_kl_far_below_the_smallest_ratio():
-    assert_allclose(gaussians.kl_spectral([1e-200], [1e200]), kl_mp(1e-200, 1e200), rtol=5e-15)
+def test_kl_at_both_ends_of_the_numbers():
+    for p, q in ((1e-200, 1e200), (1e-300, 1e-299), (1e-299, 1e-300), (1e300, 1e299)):
+        assert_allclose(gaussians.kl_spectral([p], [q]), kl_mp(p, q), rtol=5e-15)
+    assert gaussians.kl_spectral([1e200], [1e-200]) == np.inf
 
 
 def test_matrix_kl_over_twenty_decades():
@@ -181,7 +186,7 @@ def test_hellinger_of_distant_scales():
 def test_singular_laws():
     zero, flat, full = np.zeros(2), np.diag([1.0, 0.0]), np.eye(2)
     tilted = np.array([[1.0, 1.0], [1.0, 1.0]])
-    for singular in (flat, tilted):
+    for singular in (flat, tilted, tilted + 1.5e-10 * (1 - full), 0 * full):
         assert gaussians.kl_gaussian(zero, singular, zero, full) == np.inf
         assert gaussians.kl_gaussian(zero, full, zero, singular) == np.inf
         assert gaussians.hellinger_squared(zero, singular, zero, full) == 1.0
@@ -207,7 +212,8 @@ def test_spectral_limits_and_broadcasting():
     assert gaussians.kl_spectral([0.0], [1.0]) == np.inf
     assert gaussians.kl_spectral([1.0], [0.0]) == np.inf
     assert gaussians.kl_spectral([0.0, 1.0], [0.0, 1.0]) == 0.0
-    assert gaussians.kl_spectral([0.0], [0.0], shift=1.0) == np.inf
+    for shift in (1.0, -1.0):
+        assert gaussians.kl_spectral([0.0], [0.0], shift=shift) == np.inf
     assert gaussians.wasserstein2_squared_spectral([0.0], [0.0]) == 0.0
     values = gaussians.kl_spectral(np.ones((4, 1, 3)), np.full((2, 3), 2.0))
     assert values.shape == (4, 2)
@@ -239,6 +245,10 @@ def test_condition_against_the_precision_matrix():
     assert_allclose(got_mean, expected, rtol=1e-10)
     assert_allclose(got_cov, expected_cov, rtol=1e-10)
     assert_allclose(gaussians.condition(mean, cov, [-2, 1], value)[0], expected, rtol=1e-10)
+    stacked = value[:6].reshape(2, 3, 2)
+    table = expected[:6].reshape(2, 3, 4)
+    assert_allclose(gaussians.condition(mean, cov, seen, stacked)[0], table, rtol=1e-10)
+    assert_allclose(gaussians.condition(mean, cov, seen, value[0])[0], expected[0], rtol=1e-10)
 
 
 def test_posterior_mean_is_conditioning_of_the_joint_law():
@@ -258,6 +268,20 @@ def test_posterior_mean_limits():
     assert_allclose(clean, [6.0, -1.0])
     lost = gaussians.posterior_mean(mean, cov, x, signal=0.5, noise=1e9)
     assert_allclose(lost, mean, atol=1e-15)
+
+
+def test_posterior_mean_takes_an_eigenvalue_below_zero_for_rounding():
+    # It has the eigenvalue -1e-10 in the direction of x, which the noise would cancel.
+    cov = np.array([[1.0, 1.0 + 1e-10], [1.0 + 1e-10, 1.0]])
+    got = gaussians.posterior_mean([0.0, 0.0], cov, [1.0, -1.0], signal=1.0, noise=1e-5)
+    assert_allclose(got, 0.0, atol=1e-12)
+
+
+def test_sample_is_the_mean_plus_the_symmetric_root_of_the_noise():
+    mean, cov = np.array([1.0, -2.0, 0.5]), random_cov(np.random.default_rng(16), 3)
+    drawn = np.random.default_rng(17).standard_normal((4, 3))
+    x = gaussians.sample(mean, cov, 4, np.random.default_rng(17))
+    assert_allclose(x, mean + drawn @ linalg.sqrtm(cov).real, rtol=1e-10)
 
 
 @pytest.mark.parametrize("singular", [False, True])
@@ -280,18 +304,27 @@ def test_sample_moments(singular):
 EYE = np.eye(2)
 BAD = [
     (lambda: gaussians.kl_gaussian([0.0], EYE, [0.0, 0.0], EYE), "`mean_p`"),
+    (lambda: gaussians.kl_gaussian([0.0, 0.0, 0.0], EYE, [0.0, 0.0], EYE), "`mean_p`"),
     (lambda: gaussians.kl_gaussian([0.0, 0.0], EYE, [0.0], [[1.0]]), "dimension 2"),
+    (lambda: gaussians.kl_gaussian([0.0], [[1.0]], [0.0, 0.0], EYE), "dimension 1"),
     (lambda: gaussians.kl_gaussian([0.0, np.nan], EYE, [0.0, 0.0], EYE), "`mean_p`"),
     (lambda: gaussians.kl_gaussian([0, 0], EYE, [0, 0], [[1, 2], [2, 1]]), "`cov_q` is indefinite"),
     (lambda: gaussians.kl_gaussian([0, 0], EYE, [0, 0], [[1, 2], [0, 1]]), "symmetric"),
     (lambda: gaussians.wasserstein2_squared([0, 0], -EYE, [0, 0], EYE), "negative variance"),
     (lambda: gaussians.entropy([[0.0, 1.0], [1.0, 1.0]]), "indefinite"),
+    (lambda: gaussians.entropy([[0.0, -1.0], [-1.0, 1.0]]), "indefinite"),
+    (lambda: gaussians.entropy([[1.0, 1.0 + 3e-10], [1.0 + 3e-10, 1.0]]), "indefinite"),
     (lambda: gaussians.kl_spectral([-1.0], [1.0]), "`var_p`"),
     (lambda: gaussians.kl_spectral([1.0, 1.0], [1.0, 1.0, 1.0]), "broadcast"),
     (lambda: gaussians.condition([0, 0], EYE, [0, 0], [1.0, 1.0]), "1 to 1"),
+    (lambda: gaussians.condition([0, 0], EYE, [0, 1, 1], [1.0] * 3), "1 to 1"),
+    (lambda: gaussians.condition([0, 0], EYE, [], [[]]), "1 to 1"),
     (lambda: gaussians.condition([0] * 3, np.eye(3), [0, -3], [1.0, 1.0]), "repeats"),
     (lambda: gaussians.condition([0, 0], EYE, [2], [1.0]), "observed_index.* 0 .. 1$"),
+    (lambda: gaussians.condition([0, 0], EYE, [3], [1.0]), "observed_index.* 0 .. 1$"),
+    (lambda: gaussians.condition([0, 0], EYE, [-3], [1.0]), "observed_index.* 0 .. 1$"),
     (lambda: gaussians.condition([0, 0], EYE, [0], [1.0, 2.0]), "observed_value"),
+    (lambda: gaussians.condition([0] * 3, np.eye(3), [0, 1], [1.0]), "observed_value"),
     (lambda: gaussians.condition([0] * 3, np.ones((3, 3)), [0, 1], [1, 1]), "redundant"),
     (lambda: gaussians.posterior_mean([0, 0], EYE, [1.0], signal=1, noise=1), "`x`"),
     (lambda: gaussians.posterior_mean([0], [[1]], 1.0, signal=1, noise=1), "`x`"),

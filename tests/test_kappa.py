@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from lindiff import spectra
+from lindiff._compressed import compress
+from lindiff._kappa import solve
 from lindiff.equivalents import solve_kappa, trace_resolvent
 
 RNG = np.random.default_rng(0)
@@ -73,6 +75,8 @@ def test_limit_without_noise(n, limit):
 def test_no_signal_leaves_nothing_to_weaken():
     assert solve_kappa([0.0, 0.0], 3, 1.0) == 1.0
     assert solve_kappa([0.0], 3, 0.0) == 1.0
+    ratio, kappa = solve(compress(np.zeros(2)), np.ones(3), np.array([0.0, 0.25, 4.0]))
+    assert ratio.tolist() == [np.inf, 4.0, 0.25] and kappa.tolist() == [1.0] * 3
 
 
 @settings(max_examples=60, deadline=None)

@@ -325,6 +325,13 @@ def test_three_ways_to_state_the_population_agree():
     np.testing.assert_allclose(one.variances, two.variances, rtol=1e-10)
 
 
+def test_alignment_has_the_shape_of_the_levels():
+    denoisers = [AffineDenoiser([0.0], [value], [[1.0]]) for value in (1.0, 3.0)]
+    pair = ModelPair.from_denoisers(*denoisers, [0.0], [3.0])
+    assert type(losses.alignment(pair, 0.5)) is float
+    assert losses.alignment(pair, [[0.5], [0.2]], floor=[0.0, 0.1]).shape == (2, 2)
+
+
 def dense_alignment(first, second, mean, cov, alpha_bar):
     (w1, b1), (w2, b2) = first, second
     noised = alpha_bar * cov + (1 - alpha_bar) * np.eye(len(cov))
@@ -648,11 +655,33 @@ def test_losses_reject_bad_input(function):
         function(modes, 1.0)
 
 
+def test_isotropic_modes_have_512_nodes_of_unit_variance_by_default():
+    plain = LossModes.isotropic(4, 8)
+    assert plain.eigenvalues.size == 512 and np.all(plain.variances == 1.0)
+
+
+def test_variances_below_zero_by_rounding_are_zero():
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        basis = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+        denoiser = AffineDenoiser(np.zeros(6), np.ones(5), basis[:, 1:])
+        one = LossModes.from_denoiser(denoiser, np.zeros(6), np.outer(basis[:, 0], basis[:, 0]))
+        np.testing.assert_allclose(one.variances, [0, 0, 0, 0, 0, 1], atol=1e-15)
+
+
+def test_fitted_kl_has_the_shape_of_the_floor():
+    data = [[-1.0], [1.0]]
+    assert type(losses.kl_fitted(data, [0.0], [2.0])) is float
+    assert losses.kl_fitted(data, [0.0], [2.0], floor=[[0.0, 1.0]]).shape == (1, 2)
+
+
 def test_pairs_reject_bad_input():
     one = AffineDenoiser([0.0], [1.0], [[1.0]])
     two = AffineDenoiser.from_moments([0.0, 0.0], np.eye(2))
     with pytest.raises(ValueError, match="`mean` must have 2 rows"):
         ModelPair.from_denoisers(one, two, [0.0], [1.0])
+    with pytest.raises(ValueError, match="`mean` must have 1 rows"):
+        ModelPair.from_denoisers(two, one, [0.0, 0.0], [1.0, 1.0])
     with pytest.raises(TypeError, match="AffineDenoiser"):
         ModelPair.from_denoisers(one, None, [0.0], [1.0])
     pair = ModelPair.from_denoisers(one, one, [0.0], [1.0])

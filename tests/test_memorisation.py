@@ -190,6 +190,22 @@ def test_likelihood_gap_takes_one_dimension(place, size):
         likelihood_gap(*good[:place], wrong[place], *good[place + 1 :])
 
 
+@pytest.mark.parametrize("cut", range(1, 5))
+@pytest.mark.parametrize("size", [1, 3])
+def test_likelihood_gap_refuses_two_dimensions(cut, size):
+    parts = {
+        name: np.ones((4, n)) if name == "points" else (np.eye(n) if "cov" in name else np.zeros(n))
+        for i, name in enumerate(["mean", "true_mean", "points", "cov", "true_cov"])
+        for n in [size if i < cut else 2]
+    }
+    with pytest.raises(ValueError, match="must have one dimension"):
+        likelihood_gap(**parts)
+
+
+def test_copy_rate_counts_no_ties():
+    assert copy_rate([[0.5], [0.1]], [[0.0]], [[1.0]]) == 0.5
+
+
 def test_copy_rate_is_one_for_copies_and_one_half_without_memory():
     rng = np.random.default_rng(0)
     points, fresh = rng.standard_normal((2, 40, 3))
@@ -223,16 +239,21 @@ def test_mean_pixel_distance_reference_value_of_the_script_units():
     assert_allclose(np.sqrt(2 * np.pi) / 0.1 * np.array(bias), [-0.16, -0.03, 0], atol=0.01)
 
 
-def test_single_precision_agrees_where_no_digit_is_lost():
+@pytest.mark.parametrize("variance", [1.0, 3.0])
+def test_single_precision_agrees_where_no_digit_is_lost(variance):
     rng = np.random.default_rng(1)
     mean, cov = np.zeros(2), np.array([[1.3, 0.4], [0.4, 0.6]])
-    train, fresh = (kernel_density(rng.standard_normal((n, 2)), bandwidth=0.7) for n in (9, 12))
-    exact, single = (
-        memorisation_gap(mean, cov, train, fresh, precision=kind)
-        for kind in (np.float64, np.float32)
+    train, fresh = (
+        kernel_density(rng.standard_normal((n, 2)), bandwidth=0.7, variance=variance)
+        for n in (9, 12)
     )
-    assert exact[0] == single[0]
-    assert_allclose(single[1], exact[1], atol=1e-4)
+    for reference in (fresh, gaussian_reference(mean, variance)):
+        exact, single = (
+            memorisation_gap(mean, cov, train, reference, precision=kind)
+            for kind in (np.float64, np.float32)
+        )
+        assert exact[0] == single[0]
+        assert_allclose(single[1], exact[1], atol=1e-4)
 
 
 def test_bandwidth_factor_scales_the_width_that_shrinks_with_the_number_of_points():
@@ -270,6 +291,19 @@ def test_simulated_gap_uses_the_law_of_the_samples():
         assert_allclose([study.sign[run], study.log_size[run]], gap, rtol=1e-8)
 
 
+def test_swapped_factors_in_the_law_of_one_step():
+    study = simulate_gap([0.6], 3, 8, 1, np.random.default_rng(5), reference=9, swapped=True)
+    rng = np.random.default_rng(5)
+    points = rng.standard_normal((8, 3))
+    chain = multistep.train_steps(points, [0.6], rng)
+    mean, cov = chain.law()
+    (w,), scale = chain.weights, chain.variance + 0.6
+    assert_allclose(scale * w @ w.T, cov, rtol=1e-12)
+    fresh = kernel_density(rng.standard_normal((9, 3)))
+    gap = memorisation_gap(mean, scale * w.T @ w, kernel_density(points), fresh)
+    assert_allclose([study.sign[0], study.log_size[0]], gap, rtol=1e-10)
+
+
 RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]])
 
 
@@ -300,6 +334,7 @@ RNG, DENSITY = np.random.default_rng(0), kernel_density([[0.0, 0.0], [1.0, 0.0]]
         (lambda: kl_gap([0] * 3, np.eye(3), np.eye(3)[:2], [0] * 3, np.eye(3)), "points"),
         (lambda: likelihood_gap([0.0], [[0.0]], [[1.0], [2.0]], [0.0], [[1.0]]), "cov"),
         (lambda: likelihood_gap([0.0], [[1.0]], [[1, 1], [2, 2]], [0.0], [[1.0]]), "mean"),
+        (lambda: likelihood_gap([0.0], [[1.0]], [[1.0]], [0.0], [[1.0]]), "points"),
         (lambda: copy_rate([[0.0]], [[0.0]], [[0.0], [1.0]]), "points"),
         (lambda: pixel_distance([[0.0]], [[0.0, 1.0]], 1.0), "first"),
         (lambda: pixel_distance(np.ones((0, 1)), [[0.0]], 1.0), "first"),
@@ -358,8 +393,8 @@ def test_several_references_are_taken_in_turn():
 def test_study_error_never_vanishes():
     study = memorisation.GapStudy(np.ones(8), np.zeros(8))
     assert study.probability == 1.0 and study.standard_error > 0.05
-    half = memorisation.GapStudy(np.array([1.0, 1.0, 0.0, -1.0]), np.zeros(4))
-    assert_allclose([half.probability, half.standard_error], [0.5, np.sqrt(0.25 / 6)], rtol=1e-14)
+    part = memorisation.GapStudy(np.array([1.0, 0.0, 0.0, -1.0]), np.zeros(4))
+    assert_allclose([part.probability, part.standard_error], [0.25, np.sqrt(2 / 9 / 6)], rtol=1e-14)
 
 
 @pytest.mark.parametrize("d", [3, 60, 900])

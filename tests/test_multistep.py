@@ -260,6 +260,15 @@ def test_continuum_takes_a_multiplicity_as_repeated_modes(rule):
         assert_allclose(found, function(*many, rule=rule), rtol=1e-10)
 
 
+@pytest.mark.parametrize("rule", ["ddpm", "ddim"])
+def test_continuum_grid_is_better_than_those_of_other_weights(rule):
+    s = np.array([0.01, 1.0, 100.0])
+    own = step_kl(s, continuum_grid(s, 500, 400.0, rule=rule), rule=rule)
+    for counts in np.concatenate([1.0 + np.eye(3), 1.0 - 0.5 * np.eye(3)]):
+        other = continuum_grid(s, 500, 400.0, rule=rule, multiplicities=counts)
+        assert step_kl(s, other, rule=rule) > 1.01 * own
+
+
 def test_network_schedule_against_point_by_point_sampling_moments():
     steps, v0 = 7, 0.3
     beta = 1e-4 + np.arange(steps + 1) / steps * (0.02 - 1e-4)
@@ -378,6 +387,63 @@ def test_averaged_noise_is_the_limit_of_many_copies_and_the_closed_form():
     assert_allclose(averaged.law()[1], closed, rtol=1e-11)
 
 
+def test_smallest_numbers_of_samples_are_taken():
+    assert np.isfinite(fresh_sets_trace(GRID, 5, 8))
+    assert np.isfinite(teacher_forced_kl(GRID, 5, n_samples=8))
+    assert simulate_step_kl([[1.0]], [1.0], 2, 2, np.random.default_rng(0)).kl.shape == (2, 1)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rows_of_eigenvalues_are_taken_one_by_one(rule):
+    rows, counts = np.array([[0.2, 1.0, 3.0], [2.0, 0.5, 0.1]]), [1.0, 2.0, 3.0]
+    scale = 0.7 if rule == "beta" else None
+    found = step_kl(rows, GRID, rule=rule, noise_scale=scale, multiplicities=counts)
+    for row, value in zip(rows, found, strict=True):
+        alone = step_kl(row, GRID, rule=rule, noise_scale=scale, multiplicities=counts)
+        assert_allclose(value, alone, rtol=1e-13)
+
+
+@pytest.mark.parametrize("noise", ["path", "single", "fresh", "averaged", "fresh sets"])
+def test_simulated_divergence_does_not_depend_on_the_units(noise):
+    one, other = (
+        simulate_step_kl(
+            [[unit], [0.3 * unit, unit]],
+            unit * np.array([1.0, 2.0]),
+            9,
+            3,
+            np.random.default_rng(0),
+            noise=noise,
+        )
+        for unit in (1.0, 16.0)
+    )
+    assert_allclose(one.kl, other.kl, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d"), [(3, 4), (4, 4), (5, 4), (1, 2)])
+def test_trained_map_is_the_least_squares_fit_of_smallest_norm(n, d):
+    points = np.random.default_rng(1).standard_normal((n, d))
+    chain = train_steps(points, [0.6], np.random.default_rng(2), noise="single")
+    noised = points + np.sqrt(0.6) * np.random.default_rng(2).standard_normal((n, d))
+    clean = points - points.mean(axis=0)
+    fit = np.linalg.lstsq(noised - noised.mean(axis=0), clean, rcond=1e-12)[0]
+    assert_allclose(chain.weights[0], fit.T, atol=1e-10)
+    assert_allclose(chain.variance, np.sum(clean**2) / (d * max(n - 1, 1)), rtol=1e-14)
+
+
+def test_contenders_are_within_two_standard_errors_of_the_best():
+    # The gaps to the first number have the standard error sqrt(1 / 3).
+    signs, error = np.array([1.0, -1.0, 1.0, -1.0]), np.sqrt(1 / 3)
+    kl = np.stack([0.0 * signs, signs + 1.5 * error, signs + 2.2 * error], axis=1)
+    study = multistep.StepsStudy((1, 4, 9), kl)
+    assert study.best == 1 and study.contenders == (1, 4)
+    assert_allclose(study.standard_error, [0.0, error, error], rtol=1e-14)
+
+
+def test_one_step_is_the_end_and_more_steps_reach_it():
+    assert optimise_grid([1.0, 2.0], 1, 3.0).tolist() == [3.0]
+    assert optimise_grid([1.0, 2.0], 2, 3.0)[-1] == 3.0
+
+
 def test_too_few_points_give_an_infinite_divergence():
     study = simulate_step_kl([[1.0]], np.ones(5), 5, 2, np.random.default_rng(0))
     assert np.all(np.isinf(study.kl))
@@ -394,12 +460,15 @@ RNG = np.random.default_rng(0)
         (lambda: step_variance([1.0], [1.0, 0.5]), "grid"),
         (lambda: step_variance([1.0], []), "grid"),
         (lambda: step_variance([1.0], [0.0, 1.0]), "grid"),
+        (lambda: step_variance([1.0], [-1.0, 1.0]), "grid"),
+        (lambda: step_variance([1.0], [1.0, 1.0]), "grid"),
         (lambda: step_variance([1.0], GRID, rule="euler"), "rule"),
         (lambda: step_variance([1.0], GRID, rule="beta"), "noise_scale"),
         (lambda: step_variance([1.0], GRID, start=-1.0), "start"),
         (lambda: step_variance([1.0, 2.0], GRID, start=[1.0, 2.0, 3.0]), "start"),
         (lambda: step_kl([0.0], GRID), "eigenvalues"),
         (lambda: step_kl([1.0], GRID, multiplicities=[1, 2]), "multiplicities"),
+        (lambda: step_kl([1.0, 2.0], GRID, multiplicities=[1]), "multiplicities"),
         (lambda: teacher_forced_kl(GRID, 5, n_samples=7), "n_samples"),
         (lambda: teacher_forced_kl(GRID, 0), "dimension"),
         (lambda: network_schedule_variance(0.0, 5), "variance"),
@@ -413,19 +482,33 @@ RNG = np.random.default_rng(0)
         (lambda: continuum_kl([1.0], 3, -1.0), "end"),
         (lambda: optimise_grid([[1.0]], 3, 1.0), "eigenvalues"),
         (lambda: averaged_noise_kl(1.0, GRID), "aspect_ratio"),
+        (lambda: averaged_noise_kl(1.5, GRID), "aspect_ratio"),
+        (lambda: fresh_sets_trace(GRID, 5, 20.5), "n_samples"),
+        (lambda: fresh_sets_trace(GRID, 5, [[20] * len(GRID)]), "n_samples"),
         (lambda: fresh_sets_trace(GRID, 5, 7), "n_samples"),
         (lambda: fresh_sets_trace(GRID, 5, [20, 20]), "n_samples"),
         (lambda: train_steps([1.0], GRID, RNG), "points"),
         (lambda: train_steps(np.ones((0, 2)), GRID, RNG), "points"),
+        (lambda: train_steps(np.ones((2, 0)), GRID, RNG), "points"),
         (lambda: train_steps(np.ones((4, 2)), GRID, RNG, noise="none"), "noise"),
         (lambda: train_steps(np.ones((4, 2)), GRID, 0), "rng"),
         (lambda: simulate_step_kl([GRID], [[1.0]], 5, 5, RNG), "eigenvalues"),
         (lambda: simulate_step_kl([GRID], [1.0], 1, 5, RNG), "n_samples"),
+        (lambda: simulate_step_kl([GRID], [1.0], 5, 1, RNG), "n_runs"),
     ],
 )
 def test_bad_input_names_the_argument(call, name):
     with pytest.raises((ValueError, TypeError), match=f"`{name}`"):
         call()
+
+
+def test_least_number_of_samples_is_named():
+    for call in (
+        lambda: teacher_forced_kl(GRID, 5, n_samples=7),
+        lambda: fresh_sets_trace(GRID, 5, 7),
+    ):
+        with pytest.raises(ValueError, match=r"at least dimension \+ 3 = 8"):
+            call()
 
 
 def test_shared_path_has_an_inner_optimum_and_fresh_noise_has_none():

@@ -19,8 +19,16 @@ LINES = ["_BLOCK = 3", "    if x > 0:", "    rows = max(1, _BLOCK)"]
 @pytest.mark.parametrize("module", mutation.EQUIVALENT)
 def test_every_entry_fits_one_line_of_its_module(module):
     listed = mutation.EQUIVALENT[module]
-    found = mutation.entries(module, (mutation.ROOT / module).read_text().splitlines())
+    found = mutation.special(module, (mutation.ROOT / module).read_text().splitlines())
     assert len(found) == len(listed.get("mutants", ())) and all(found.values())
+
+
+def test_entries_for_every_module_fit_each_place_in_a_line():
+    line = "    x, y = x.reshape(-1, 2), y.reshape(-1)"
+    found = mutation.general([line, LINES[1]])
+    assert (mutation.bare(line), mutation.bare(line.replace("-1)", "-2)"))) in found
+    assert (mutation.bare(line), mutation.bare(line.replace("-1,", "~1,"))) in found
+    assert len(found) == 4 and found.items() <= mutation.entries("_x.py", [line]).items()
 
 
 @pytest.mark.parametrize(
@@ -66,6 +74,8 @@ def test_useless_mutants_are_left_out(monkeypatch):
         ("core/NumberReplacer", "_BLOCK = 3", 9, True),
         ("core/NumberReplacer", "    rows = 3 * _BLOCK", 11, False),
         ("core/ReplaceBinaryOperator_Add_BitOr", "    x + y", 6, True),
+        ("core/ReplaceBinaryOperator_BitAnd_Mul", "    x & y", 6, True),
+        ("core/ReplaceBinaryOperator_BitAnd_BitOr", "    x & y", 6, False),
     ]
     for operator, line, column, expected in cases:
         assert mutation.useless(operator, line, ("_x.py", 1, column)) == expected, line

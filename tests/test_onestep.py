@@ -113,7 +113,7 @@ def test_no_noise_is_perfect_generation():
     assert (model.rho, model.slope, model.residual_variance, model.kl) == (1.0, 1.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("target", [1e-16, 1e-8, 0.0249, 0.0251, 0.1, 3.0, 200.0])
+@pytest.mark.parametrize("target", [1e-16, 1e-8, 0.0249, 0.0251, 0.1, 3.0, 200.0, 300.0])
 def test_required_ratio_inverts_the_divergence(target):
     ratio = onestep.required_noise_to_signal(target)
     assert_allclose(onestep.kl_population(ratio, 1), target, rtol=1e-12)
@@ -189,6 +189,27 @@ def test_simulation_removes_the_sampling_error_of_the_mean_from_its_divergence()
     assert_allclose(run.kl, 0.5 * (shift / 2.0 + 3 * (ratio - 1 - np.log(ratio))), rtol=1e-12)
 
 
+def test_model_with_a_given_ratio():
+    model = OneStepModel.with_ratio(3.0, 8)
+    assert (model.time, model.variance, model.dimension) == (0.5, 1.0, 8)
+    assert_allclose([model.noise_to_signal, model.rho], [3.0, 0.25], rtol=1e-14)
+    assert OneStepModel.with_ratio(0.0).dimension == 1
+    plain = OneStepModel(time=1.0, noise_scale=1.0)
+    assert (plain.variance, plain.dimension) == (1.0, 1)
+    with pytest.raises(TypeError):
+        OneStepModel(1.0, 1.0)
+    for bad in (-1.0, [1.0]):
+        with pytest.raises(ValueError, match="noise_to_signal"):
+            OneStepModel.with_ratio(bad)
+
+
+def test_residual_variance_of_few_points_is_unbiased():
+    model, rng = OneStepModel(time=1.0, noise_scale=1.0, dimension=3), np.random.default_rng(6)
+    found = [onestep.simulate_population(model, 8, rng).residual_variance for _ in range(600)]
+    error = np.std(found, ddof=1) / np.sqrt(600)
+    assert abs(np.mean(found) - model.residual_variance) < 4 * error < 0.1 * np.mean(found)
+
+
 def test_simulated_variance_does_not_count_the_mean():
     model = OneStepModel(time=1.0, noise_scale=1.0, variance=2.0, dimension=3)
     rng = np.random.default_rng(4)
@@ -235,7 +256,7 @@ def test_residual_noise_restores_the_data_law():
         lambda: onestep.kl_population(-0.1, 2),
         lambda: onestep.kl_population(0.1, 0),
         lambda: onestep.kl_large_noise(0.0, 2),
-        lambda: onestep.required_noise_to_signal(301.0),
+        lambda: onestep.required_noise_to_signal(300.5),
         lambda: onestep.required_noise_scale(0.1, 0.0, 1.0),
         lambda: OneStepModel(time=[1.0, 2.0], noise_scale=1.0),
     ],
@@ -274,7 +295,8 @@ def test_simulation_refuses_bad_input():
         onestep.simulate_population(1.0, 100, rng)
     with pytest.raises(TypeError, match="rng"):
         onestep.simulate_population(model, 100, 0)
-    with pytest.raises(ValueError, match="n_samples"):
+    with pytest.raises(ValueError, match=r"n_samples must be at least dimension \+ 3 = 6"):
         onestep.simulate_population(model, 5, rng)
+    assert np.isfinite(onestep.simulate_population(model, 6, rng).kl)
     with pytest.raises(ValueError, match="mean"):
         onestep.simulate_population(model, 100, rng, mean=[1.0, 2.0])

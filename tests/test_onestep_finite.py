@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import ks_2samp, multivariate_normal
 from sklearn.linear_model import LinearRegression, Ridge
 
-from lindiff import gaussians, onestep
+from lindiff import _onestep_free, gaussians, onestep
 from lindiff.onestep import OneStepModel
 
 
@@ -90,6 +90,20 @@ def test_runs_report_the_divergence_of_the_fitted_law():
     log_ratio = multivariate_normal(mean, root @ root.T).logpdf(draws)
     log_ratio -= multivariate_normal(np.zeros(4), 1.7 * np.eye(4)).logpdf(draws)
     assert within(log_ratio, runs.kl[0])
+
+
+def test_runs_with_the_full_input_report_the_divergence_of_their_law():
+    setting = model(0.7, 4)
+    options = {"route": "regression", "sampler": "full"}
+    runs = onestep.simulate_finite(setting, 12, 1, np.random.default_rng(3), **options)
+    rng = np.random.default_rng(3)
+    clean = rng.standard_normal((12, 4))
+    noised = setting.signal * clean + setting.noise * rng.standard_normal(clean.shape)
+    fit = onestep.fit_one_step(noised, clean)
+    cov = fit.weights @ np.cov(noised.T) @ fit.weights.T
+    expected = gaussians.kl_gaussian(clean.mean(axis=0), cov, np.zeros(4), np.eye(4))
+    assert_allclose(runs.kl, [expected], rtol=1e-11)
+    assert_allclose(runs.log_det, [np.linalg.slogdet(cov)[1]], rtol=1e-11)
 
 
 def test_below_n_equal_d_the_law_is_singular_and_the_divergence_infinite():
@@ -335,11 +349,41 @@ def test_limits_name_bad_input(function, name, value):
         function(**{**GOOD, name: value})
 
 
+@pytest.mark.parametrize("x", [1e-9, 1e-3, 1.0, 1e3, 1e9])
+@pytest.mark.parametrize("ratio", [1e-4, 0.3, 1.0, 3.0, 1e4])
+def test_mean_logarithm_is_the_shannon_transform_at_sixty_digits(x, ratio):
+    with mpmath.workdps(60):
+        gain, beta = 1 / mpmath.mpf(x), mpmath.mpf(ratio)
+        upper, lower = 1 + mpmath.sqrt(beta), 1 - mpmath.sqrt(beta)
+        f = (mpmath.sqrt(gain * upper**2 + 1) - mpmath.sqrt(gain * lower**2 + 1)) ** 2 / 4
+        value = mpmath.log(1 + gain - f) + mpmath.log(1 + gain * beta - f) / beta
+        value = float(value - f / (beta * gain))
+    # Two terms of order one may leave little of each other at large x.
+    assert_allclose(_onestep_free._shannon(x, ratio), value, rtol=1e-11, atol=1e-16 / x)
+
+
+def test_without_noise_the_model_is_the_data():
+    assert onestep.log_det_asymptotic(0.0, 5, 20) == 0.0
+    assert onestep.kl_reverse_limit(0.0, 0.5) == 0.0
+    assert onestep.kl_reverse_limit(0.0, 2.0) == np.inf
+
+
+def test_smallest_numbers_of_samples_are_taken():
+    fit = onestep.fit_one_step([[2.0]], [[1.0]], intercept=False)
+    assert_allclose([fit.weights[0, 0], fit.intercept[0]], [0.5, 0.0], atol=1e-15)
+    quiet = {"time": 0.4, "noise_scale": 1e-9}
+    assert np.isfinite(onestep.kl_modes_finite(np.ones(9), 12, **quiet))
+    for n, finite in ((10, False), (11, False), (12, True)):
+        trace = onestep.expected_trace_modes(np.ones(9), n, time=0.4, noise_scale=0.5)
+        assert np.all(np.isfinite(trace)) == finite
+
+
 def test_other_bad_input_is_named():
     rng = np.random.default_rng(0)
     setting = model(1.0, 3)
     fit = onestep.fit_one_step(*pairs(rng, 9, 3))
-    options = {"time": 0.4, "noise_scale": 0.5}
+    options, none = {"time": 0.4, "noise_scale": 0.5}, np.ones((0, 2))
+    quiet = {"time": 0.4, "noise_scale": 1e-9}
     wrong = [
         ("broadcast", lambda: onestep.kl_limit([1.0, 2.0], [0.1, 0.2, 0.3])),
         ("`sampler`", lambda: onestep.kl_limit(1.0, 0.5, sampler="x")),
@@ -349,21 +393,29 @@ def test_other_bad_input_is_named():
         ("`width`", lambda: onestep.kl_regularised_few_samples(1.0, 0.5, -1.0)),
         ("`noise_to_signal`", lambda: onestep.regularised_log_det(0.0, 0.5, 1.0)),
         ("`aspect_ratio`", lambda: onestep.singular_value_density(1.0, 1.0, 1.0)),
+        ("`aspect_ratio`", lambda: onestep.singular_value_density(1.0, 1.0, 1.5)),
         ("`x`", lambda: onestep.singular_value_density(-1.0, 1.0, 0.5)),
+        ("one shape", lambda: onestep.fit_one_step(np.ones((3, 0)), np.ones((3, 0)))),
         ("one shape", lambda: onestep.fit_one_step(np.ones((3, 2)), np.ones((2, 2)))),
+        ("one shape", lambda: onestep.fit_one_step(np.ones((2, 2)), np.ones((3, 2)))),
         ("`noised`", lambda: onestep.fit_one_step([[np.nan]], [[1.0]])),
         ("at least 2", lambda: onestep.fit_one_step([[1.0]], [[1.0]])),
+        ("at least 2", lambda: onestep.fit_one_step(none, none, intercept=False)),
         ("`model`", lambda: onestep.generated_law(fit, model(1.0, 2))),
+        ("`model`", lambda: onestep.generated_law(fit, model(1.0, 4))),
         ("`sampler`", lambda: onestep.generated_law(fit, setting, sampler="x")),
         ("`route`", lambda: onestep.simulate_finite(setting, 9, 1, rng, route="x")),
         ("`width`", lambda: onestep.simulate_finite(setting, 9, 1, rng, width=-1.0)),
         ("`n_samples`", lambda: onestep.simulate_finite(setting, 1, 1, rng)),
+        ("`part`", lambda: onestep.simulate_sizes(setting, [9], 2, rng, part="x")),
+        ("`n_runs`", lambda: onestep.simulate_sizes(setting, [9], 1, rng)),
         ("`n_samples`", lambda: onestep.sample_maps(1.0, 3, 1, 1, rng)),
         ("`eigenvalues`", lambda: onestep.ridge_variances([1.0, 0.0], 9, **options)),
         ("`eigenvalues`", lambda: onestep.ridge_variances([[1.0]], 9, **options)),
         ("`ridge`", lambda: onestep.ridge_variances([1.0], 9, ridge=-1.0, **options)),
         ("`n_samples`", lambda: onestep.ridge_variances([1.0], 1, **options)),
         ("`n_samples`", lambda: onestep.kl_modes_finite(np.ones(9), 12, **options)),
+        ("`n_samples`", lambda: onestep.kl_modes_finite(np.ones(9), 11, **quiet)),
         ("`samples_per_dimension`", lambda: onestep.wasserstein2_few_samples(1.0, -1.0)),
     ]
     for match, call in wrong:

@@ -212,6 +212,14 @@ def test_one_draw_by_default():
     assert drawn.inverse == same.inverse and drawn.inverse_squared is None
 
 
+def test_the_average_over_the_null_space_is_not_negative():
+    # What the drawn directions leave is below the rounding of what they take.
+    values, rng = np.array([1.0, 0.7, 0.3, 1e-18]), np.random.default_rng(19)
+    for _ in range(30):
+        along = spectra.sample_spectra(values, 3, rng, projected=True).projected_variances
+        assert np.all(along >= 0.0)
+
+
 def test_log_det_of_singular_matrices():
     rng = np.random.default_rng(15)
     assert np.all(spectra.sample_log_det([1.0, 0.0], 9, rng, size=2) == [-np.inf, -np.inf])

@@ -416,7 +416,9 @@ class Plain:
     ("change", "error", "message"),
     [
         ({"eta": 1.5}, ValueError, "eta"),
+        ({"eta": -0.5}, ValueError, "eta"),
         ({"eta": np.nan}, ValueError, "eta"),
+        ({"eta": 0.5, "solver": "euler"}, ValueError, "eta"),
         ({"eta": 0.5, "solver": "heun"}, ValueError, "eta"),
         ({"solver": "rk4"}, ValueError, "solver"),
         ({"solver": None}, ValueError, "solver"),
@@ -430,6 +432,8 @@ class Plain:
         ({"denoiser": Plain(lambda x: x)}, ValueError, "dim"),
         ({"denoiser": Plain(lambda x: x[0]), "dim": 3}, ValueError, "shape"),
         ({"denoiser": Plain(lambda x: x * np.nan), "dim": 3}, ValueError, "finite"),
+        ({"denoiser": Plain(lambda x: x / [1.0, np.inf, np.nan]), "dim": 3}, ValueError, "finite"),
+        ({"dim": 4}, ValueError, "`dim` is 4"),
         ({"schedule": NoiseSchedule([1.0, 1.0], [0.0, 1.0])}, ValueError, "clean"),
         ({"schedule": NoiseSchedule([1.0, 1.0], [1e-160, 1.0])}, ValueError, "1e-150"),
         ({"schedule": NoiseSchedule([1.0, 1.0], [1.0, 1e160])}, ValueError, "1e150"),
@@ -446,6 +450,11 @@ def test_bad_arguments_of_sample(change, error, message):
         sample(**(arguments | change))
 
 
+def test_levels_at_both_limits_are_taken():
+    mean, variance = mode_moments([1.0], NoiseSchedule([1.0, 1.0], [1e-150, 1e150]))
+    assert np.isfinite(mean[0]) and np.isfinite(variance[0])
+
+
 def test_bad_arguments_of_the_laws():
     with pytest.raises(TypeError, match="AffineDenoiser"):
         affine_moments(EmpiricalDenoiser([[0.0]]), _short())
@@ -460,7 +469,7 @@ def test_bad_arguments_of_the_laws():
             function([1.0], _short(), start="zero")
     with pytest.raises(ValueError, match="axes"):
         mode_trajectory([[1.0]], _short())
-    for end in (0.0, 1.0, -1.0):
+    for end in (0.0, 1.0, -1.0, 1.5):
         with pytest.raises(ValueError, match="alpha_bar_end"):
             ddim_variance([1.0], end)
     with pytest.raises(ValueError, match="negative"):

@@ -265,6 +265,11 @@ def test_heun_errors_on_the_published_spectrum():
         (lambda: final_bias(1.0, ratio=np.nan), ValueError, "ratio"),
         (lambda: flow_map(EmpiricalDenoiser([[0.0]]), [0.0], 1.0, 0.5), TypeError, "denoiser"),
         (lambda: flow_map(_denoiser(), [0.0], 1.0, 0.5), ValueError, "x"),
+        (
+            lambda: flow_map(AffineDenoiser([0.0], [1.0], [[1.0]], ridge=abs), [0.0], 1.0, 0.5),
+            ValueError,
+            "denoiser",
+        ),
         (lambda: flow_map(_denoiser(), np.zeros(3), 0.0, 0.5), ValueError, "sigma"),
         (lambda: flow_map(_denoiser(), np.zeros(3), 1.0, -0.5), ValueError, "sigma_next"),
         (
@@ -277,6 +282,11 @@ def test_heun_errors_on_the_published_spectrum():
 def test_bad_arguments(call, error, word):
     with pytest.raises(error, match=f"`{word}`"):
         call()
+
+
+def test_sampling_begins_at_the_law_of_the_start():
+    mean, variance = continuous_moments([0.0, 3.0], 0.5, 0.5, ratio=0.7)
+    np.testing.assert_allclose([mean, variance], [[0.0, 0.0], [1.0, 1.0]], atol=1e-15)
 
 
 def test_law_with_a_floor_is_the_law_of_shifted_variances():

@@ -156,8 +156,9 @@ def test_subset(schedule):
         schedule.subset([3, 1])
     with pytest.raises(ValueError, match="increasing"):
         schedule.subset([1, 1])
-    with pytest.raises(TypeError, match="indices"):
-        schedule.subset([0.5, 1.0])
+    for bad in ([0.5, 1.0], 2, [[0, 1]]):
+        with pytest.raises(TypeError, match="indices"):
+            schedule.subset(bad)
 
 
 def test_time_samples_the_same_process_again(schedule):
@@ -205,6 +206,7 @@ def test_schedule_is_frozen_and_owns_its_arrays():
     ("signal", "noise", "word"),
     [
         ([1.0], [0.1, 0.2], "common length"),
+        ([1.0, 1.0], [0.1], "common length"),
         ([], [], "common length"),
         ([0.0], [0.1], "signal"),
         ([1.0], [-0.1], "noise"),
@@ -227,14 +229,18 @@ def test_bad_levels(signal, noise, word):
         (lambda: schedules.linear_beta(10, beta_start=0.0), "beta_start"),
         (lambda: schedules.linear_beta(10, beta_start=-0.1), "beta_start"),
         (lambda: schedules.linear_beta(10, beta_end=1.0), "beta_end"),
+        (lambda: schedules.linear_beta(10, beta_end=1.5), "beta_end"),
         (lambda: schedules.cosine(10, offset=-0.1), "offset"),
         (lambda: schedules.cosine(10, max_beta=1.0), "max_beta"),
+        (lambda: schedules.cosine(10, max_beta=1.5), "max_beta"),
+        (lambda: schedules.cosine(10, max_beta=0.0), "max_beta"),
         (lambda: schedules.cosine(10, max_beta=-0.1), "max_beta"),
         (lambda: schedules.ornstein_uhlenbeck([-0.1, 1.0]), "times"),
         (lambda: schedules.ornstein_uhlenbeck([1.0, 1.0]), "increasing"),
-        (lambda: schedules.ornstein_uhlenbeck([1e4]), "times"),
+        (lambda: schedules.ornstein_uhlenbeck([700.5]), "times"),
         (lambda: schedules.ornstein_uhlenbeck([1.0], 0.0), "noise_scale"),
         (lambda: schedules.karras(5, 1.0, 1.0), "sigma_min"),
+        (lambda: schedules.karras(5, 2.0, 1.0), "sigma_min"),
         (lambda: schedules.karras(5, rho=0.0), "rho"),
         (lambda: schedules.alpha_bar_to_sigma(1.5), "alpha_bar"),
         (lambda: schedules.sigma_to_alpha_bar(-1.0), "sigma"),
@@ -250,6 +256,12 @@ def test_add_noise_has_the_kernel_law():
     x = schedules.add_noise(np.full((40000, 1), 2.0), 0.6, 0.8, rng)[:, 0]
     assert stats.kstest(x, stats.norm(1.2, 0.8).cdf).pvalue > 1e-3
     assert stats.kstest(x, stats.norm(1.2, 0.84).cdf).pvalue < 1e-3
+
+
+def test_add_noise_is_the_clean_point_plus_the_drawn_noise():
+    x0, drawn = np.arange(6.0).reshape(2, 3), np.random.default_rng(3).standard_normal((2, 3))
+    x = schedules.add_noise(x0, 0.6, 0.8, np.random.default_rng(3))
+    assert_allclose(x, 0.6 * x0 + 0.8 * drawn, rtol=1e-15)
 
 
 def test_add_noise_takes_one_level_per_point():

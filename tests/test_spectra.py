@@ -77,6 +77,7 @@ def test_shapes_of_spectra():
     assert spectra.power_law(10, 2.0).sum() == pytest.approx(10)
     assert spectra.power_law(10, 2.0)[4] / spectra.power_law(10, 2.0)[0] == pytest.approx(1 / 25)
     np.testing.assert_array_equal(spectra.spiked(4, [0.5, 7.0]), [7.0, 1.0, 1.0, 0.5])
+    assert spectra.spiked(2, [3.0, 5.0]).tolist() == [5.0, 3.0]
 
 
 @pytest.mark.parametrize(
