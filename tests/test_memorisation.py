@@ -293,13 +293,13 @@ def test_simulated_gap_uses_the_law_of_the_samples():
 
 def test_swapped_factors_in_the_law_of_one_step():
     study = simulate_gap([0.6], 3, 8, 1, np.random.default_rng(5), reference=9, swapped=True)
-    rng = np.random.default_rng(5)
-    points = rng.standard_normal((8, 3))
-    chain = multistep.train_steps(points, [0.6], rng)
+    first, noising, second = np.random.default_rng(5).spawn(3)
+    points = first.standard_normal((8, 3))
+    chain = multistep.train_steps(points, [0.6], noising)
     mean, cov = chain.law()
     (w,), scale = chain.weights, chain.variance + 0.6
     assert_allclose(scale * w @ w.T, cov, rtol=1e-12)
-    fresh = kernel_density(rng.standard_normal((9, 3)))
+    fresh = kernel_density(second.standard_normal((9, 3)))
     gap = memorisation_gap(mean, scale * w.T @ w, kernel_density(points), fresh)
     assert_allclose([study.sign[0], study.log_size[0]], gap, rtol=1e-10)
 
