@@ -108,7 +108,7 @@ def solve(spectrum, n, z):
     """
     top = spectrum.nodes.max()
     ratio, kappa = np.full(n.shape, np.inf), np.ones(n.shape)
-    if top == 0 or n.size == 0:
+    if top == 0:
         return np.divide(1.0, z, out=ratio, where=z > 0), kappa
     # A separate division: z may be too small to be scaled without underflow.
     z = z / top
