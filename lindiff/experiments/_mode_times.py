@@ -39,14 +39,17 @@ def train(context, config, split):
     from lindiff.nn import checkpoints, trainer
 
     folder = context.folder / "nets" / config.key_with(split.fingerprint)
-    result = trainer.train(
-        config,
-        split,
-        folder=folder,
-        device=context.device,
-        deadline=context.deadline,
-        keep_checkpoints=True,
-    )
+    try:
+        result = trainer.train(
+            config,
+            split,
+            folder=folder,
+            device=context.device,
+            deadline=context.deadline,
+            keep_checkpoints=True,
+        )
+    except TimeoutError as error:  # Another worker held the folder all the time.
+        raise OutOfTime from error
     if not result.finished:
         raise OutOfTime
     counts = [step * config.batch for step in config.checkpoint_steps()]
@@ -75,7 +78,6 @@ def measure(files, clean, basis, sigma, n_samples, device):
     from lindiff.nn.checkpoints import load_checkpoint
     from lindiff.nn.sampling import heun_samples, noise_bank
 
-    centre = clean.mean(axis=0)
     noisy = clean + sigma * np.random.default_rng(0).standard_normal(clean.shape)
     inputs = torch.tensor(noisy, dtype=torch.float32, device=device)
     modes = (noisy - noisy.mean(axis=0)) @ basis
@@ -86,10 +88,10 @@ def measure(files, clean, basis, sigma, n_samples, device):
         out = net.denoise(inputs, sigma).double().cpu().numpy() @ basis
         gains.append(np.mean((out - out.mean(axis=0)) * modes, axis=0) / np.mean(modes**2, axis=0))
         made = heun_samples(net, noise).double().cpu().numpy()
-        variances.append(np.mean(((made - centre) @ basis) ** 2, axis=0))
+        variances.append(np.var(made @ basis, axis=0))
         seen.append(images_seen)
         start = float(net.sigma_data) ** 2
-    targets = np.mean(((clean - centre) @ basis) ** 2, axis=0)
+    targets = np.var(clean @ basis, axis=0)
     return ModeCurves(np.array(seen), np.array(variances), np.array(gains), targets, start)
 
 
