@@ -83,7 +83,10 @@ def floor(context, settings, name):
 
 
 def quality(context, settings, name, solver, n_steps):
-    """Distances of the samples of one solver to draws of the mixture."""
+    """Distances of the samples of one solver to draws of the mixture.
+
+    The standard error is over the draws, at fixed samples.
+    """
     mixture = _mixture(settings, name)
     noise = exact.starting_noise(settings.n_samples, settings.dimension, settings.seed)
     made = exact.solve(mixture, noise, solver, n_steps)

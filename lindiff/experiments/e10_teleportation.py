@@ -98,7 +98,10 @@ def _distances(mixture, settings, made):
 
 
 def full(context, settings, name):
-    """Distance of the samples of the whole trajectory, and of fresh draws."""
+    """Distance of the samples of the whole trajectory, and of fresh draws.
+
+    The standard error is over the reference draws, at fixed samples.
+    """
     mixture, gaussian, _, whole = _setting(settings, name)
     scale = _scale(gaussian)
     shared = {"dataset": name, "arch": "exact", "n_eval": settings.n_samples}

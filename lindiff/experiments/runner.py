@@ -93,7 +93,7 @@ def plan(exp, preset, out=DEFAULT_STORE):
     keys = [unit.key for unit in units]
     if len(set(keys)) != len(keys):
         raise ValueError(f"two units of {exp} at preset {preset} have one key")
-    return Plan(exp, preset, module, settings, units, UnitStore(out, exp, preset))
+    return Plan(exp, preset, module, settings, units, UnitStore(Path(out).resolve(), exp, preset))
 
 
 def resolve_device(device, preset, module):
@@ -175,10 +175,14 @@ def run(
     device = resolve_device(device, preset, planned.module)
     folder = Path(out) / "results" if folder is None else Path(folder)
     origin = provenance.commit()  # Before the units: the tree may change while they run.
-    context = Context(planned.exp, preset, device, Path(out).resolve(), ends_at, origin[0][:12])
+    networks = Path(out).resolve() / f"trained-by-{provenance.code_hash('nets')}"
+    context = Context(planned.exp, preset, device, networks, ends_at, origin[0][:12])
     before = planned.records()
     missing = [u for u in planned.units if not is_done(before[u.key])]
-    calls = [_jobs.Job(u.key, _run_unit, (context, u, planned.fingerprint(u))) for u in missing]
+    calls = [
+        _jobs.Job(u.key, _run_unit, (context, planned.store, u, planned.fingerprint(u)))
+        for u in missing
+    ]
     with joblib.parallel_config(n_jobs=jobs) if jobs else nullcontext():
         _jobs.run(calls, progress=progress and bool(calls))
     return _collect(planned, device, folder, origin, fresh=bool(calls))
@@ -189,11 +193,10 @@ def is_done(record):
     return record is not None and record["status"] == "done"
 
 
-def _run_unit(context, unit, fingerprint):
+def _run_unit(context, store, unit, fingerprint):
     """Run one unit in a worker and store what it gives."""
     if context.expired:
         return
-    store = UnitStore(context.folder, context.exp, context.preset)
     started = time.monotonic()
     try:
         found = unit.function(context, *unit.arguments)
@@ -218,7 +221,8 @@ def _run_unit(context, unit, fingerprint):
 def _collect(planned, device, folder, origin, fresh):
     """Evaluate the criteria on what is finished and write the result files.
 
-    Without fresh units a result that is up to date is left as it is.
+    Without fresh units a result that is up to date is left as it is. A part never takes the
+    place of the whole: a complete result of the same code and settings stays.
     """
     records = planned.records()
     done = {key: record for key, record in records.items() if is_done(record)}
@@ -230,16 +234,29 @@ def _collect(planned, device, folder, origin, fresh):
     criteria = list(planned.module.criteria(table, planned.settings))
     seconds = sum(record["seconds"] for record in done.values())
     found = _provenance(planned, device, origin, seconds, failures, len(done))
-    if done and (fresh or not _up_to_date(planned, folder, criteria)):
+    whole = found["complete"] or not _is_complete(planned, folder)
+    if done and whole and (fresh or not _up_to_date(planned, folder, criteria)):
         result = results.Result(table, criteria, found, arrays)
         results.save(folder, planned.exp, planned.preset, result)
     return Outcome(len(done), len(planned.units), failures, criteria, folder)
 
 
-def _up_to_date(planned, folder, criteria):
+def _stored(planned, folder):
+    """The stored result of this code and these settings, or None."""
     try:
-        stored = results.load(planned.exp, planned.preset, folder=folder)
+        return results.load(planned.exp, planned.preset, folder=folder)
     except (OSError, ValueError, results.ResultMismatch):
+        return None
+
+
+def _is_complete(planned, folder):
+    stored = _stored(planned, folder)
+    return stored is not None and stored.complete
+
+
+def _up_to_date(planned, folder, criteria):
+    stored = _stored(planned, folder)
+    if stored is None:
         return False
     same = [entry.as_dict() for entry in criteria] == [c.as_dict() for c in stored.criteria]
     return stored.complete and same

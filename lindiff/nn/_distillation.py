@@ -26,7 +26,9 @@ class Distillation:
         Squared distance of the weights of the two halves, over
         :math:`\lVert W_G\rVert_F^2`.
     noise_nmse : float
-        A quarter of it: the part of `weight_nmse` that is estimation noise.
+        A quarter of it: the part of `weight_nmse` that is estimation noise. Too small with
+        `n` above the number of images: then both halves hold the same ones, and the noise
+        of the images cancels.
     predicted_noise_nmse : float
         The same from the theory of least squares.
     residual : float

@@ -31,7 +31,8 @@ def train_distributed(config, split, *, folder, device="auto", progress=False, *
         As for `lindiff.nn.trainer.train`; `config.batch` is the batch of all processes together
         and a multiple of their number. All processes must see `folder`.
     device : str
-        ``"auto"``: the CUDA device of this process's number on its machine, or the CPU.
+        ``"cuda"``: the device of this process's number on its machine; ``"auto"``: the same,
+        or the CPU where there is none.
     **options
         `stop_after`, `on_checkpoint` and `keep_checkpoints` of `train`; the last two act in
         process 0.
@@ -53,10 +54,11 @@ def train_distributed(config, split, *, folder, device="auto", progress=False, *
 
 
 def _device(name):
-    if name != "auto":
-        return resolve_device(name)
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(name)
+    if name != "cuda":
+        return device
     local = int(os.environ.get("LOCAL_RANK", 0))
     torch.cuda.set_device(local)
     return torch.device("cuda", local)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from lindiff.denoisers import EmpiricalDenoiser
 from lindiff.experiments import (
@@ -18,6 +19,7 @@ from lindiff.experiments import (
 )
 from lindiff.experiments import _exact_mixture as exact
 from lindiff.experiments.rows import MissingRow, Row, Table
+from lindiff.nn.closed_forms import GaussianDenoiser
 
 CLOSED = ("e00", "e11", "e13")
 # At this size other criteria are evaluated but nothing is asserted about them.
@@ -200,6 +202,25 @@ def test_exponent_of_known_curves(alpha):
     assert np.isnan(found[near]).all() and np.isfinite(found[~near]).all()
     fitted, error, quality = _mode_times.exponent(targets, found)
     assert fitted == pytest.approx(alpha, abs=0.01) and quality > 0.999 and error < 0.01
+
+
+def test_variances_of_samples_are_about_their_own_mean(monkeypatch):
+    values, shift = np.array([4.0, 1.0, 0.25]), np.array([3.0, 0.0, 0.0])
+
+    def denoiser(path, device):
+        found = GaussianDenoiser(
+            torch.tensor(shift), torch.tensor(values), torch.eye(3, dtype=torch.float64)
+        )
+        found.sigma_data = 1.0
+        return found, None, path
+
+    monkeypatch.setattr("lindiff.nn.checkpoints.load_checkpoint", denoiser)
+    clean = np.random.default_rng(0).standard_normal((5000, 3)) * np.sqrt(values)
+    curves = _mode_times.measure([7], clean, np.eye(3), 0.5, 4000, "cpu")
+    assert curves.images_seen.tolist() == [7]
+    # The few steps of the solver leave up to a fifth too much; the shift would add 9 to 4.
+    assert np.all(np.abs(curves.variances[0] / values - 1) < 0.25)
+    assert np.abs(curves.gains[0] - values / (values + 0.25)).max() < 0.03
 
 
 def test_exponent_needs_modes():

@@ -195,6 +195,31 @@ def test_budget_stops_and_goes_on(fake, tmp_path, capsys):
     assert CALLS == [1, 2, 3, "slow", "slow"]
 
 
+def test_a_part_does_not_replace_the_whole(fake, tmp_path):
+    whole = runner.run("e99", "smoke", out=tmp_path / "a", folder=tmp_path / "results")
+    assert whole.complete
+    fake.units = lambda s: [*units(s), Unit("bad", broken, (s,))]
+    part = runner.run("e99", "smoke", out=tmp_path / "b", folder=tmp_path / "results")
+    assert part.done == 3 and not part.complete
+    assert results.load("e99", "smoke", folder=tmp_path / "results").complete
+    again = runner.run("e99", "smoke", out=tmp_path / "b", folder=tmp_path / "other")
+    assert not again.complete
+    assert not results.load("e99", "smoke", folder=tmp_path / "other").complete
+
+
+def where(context, settings):
+    return [Row(context.folder.name, 1.0)]
+
+
+def test_networks_belong_to_the_code_that_trains_them(fake, tmp_path, monkeypatch):
+    fake.units = lambda s: [Unit("where", where, (s,))]
+    for code in ("first", "second"):
+        monkeypatch.setattr(provenance, "code_hash", lambda exp, code=code: code)
+        runner.run("e99", "smoke", out=tmp_path)
+        table = results.read("e99", "smoke", folder=tmp_path / "results").table
+        assert table["metric"].tolist() == [f"trained-by-{code}"]
+
+
 def test_two_units_of_one_key(fake, tmp_path):
     fake.units = lambda s: units(s) + units(s)
     with pytest.raises(ValueError, match="one key"):

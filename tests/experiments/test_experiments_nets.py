@@ -130,7 +130,8 @@ def test_run_goes_on_after_a_kill(tmp_path):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     before = {path: path.read_bytes() for path in units.glob("*.json")}
-    weights = {path: path.read_bytes() for path in (tmp_path / "nets").glob("*/net-*.safetensors")}
+    networks = tmp_path.glob("trained-by-*/nets/*/net-*.safetensors")
+    weights = {path: path.read_bytes() for path in networks}
     assert before and weights
     outcome = runner.run("e01", "smoke", out=tmp_path, device="cpu")
     assert outcome.complete

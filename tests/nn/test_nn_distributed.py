@@ -133,6 +133,17 @@ def test_without_torchrun(monkeypatch):
         distributed.main([*command_line(), "--folder=x"])
 
 
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_every_process_has_its_own_gpu(monkeypatch, name):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert distributed._device(name) == torch.device("cuda", 3) and chosen == [3]
+    assert distributed._device("cpu") == torch.device("cpu") and chosen == [3]
+
+
 def test_batch_must_be_shared_evenly(monkeypatch, tmp_path):
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     monkeypatch.setattr(dist, "get_world_size", lambda: 3)
