@@ -155,8 +155,8 @@ def continuum_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=Non
 
     .. math::
 
-       \frac{du}{d\varphi}\propto\sqrt{\sum_iD_iw_i(\varphi)},\qquad
-       D_i=\int_0^1w_i\,\varphi'(u)^2du,\qquad
+       \frac{du}{d\varphi}\propto\sqrt{\sum_iJ_iw_i(\varphi)},\qquad
+       J_i=\int_0^1w_i\,\varphi'(u)^2du,\qquad
        w_i=\begin{cases}\rho_i^2(1-\rho_i)&\text{ddpm}\\
        \tfrac14\rho_i(1-\rho_i)&\text{ddim}\end{cases}
 
@@ -198,7 +198,7 @@ def continuum_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=Non
 def continuum_kl(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None):
     r"""Divergence of the continuum grid, to leading order in the number of steps.
 
-    .. math:: \mathrm{KL}\simeq\frac1{4K^2}\sum_iD_i^2
+    .. math:: \mathrm{KL}\simeq\frac1{4K^2}\sum_iJ_i^2
 
     Implements eq. (5.29).
 
@@ -234,7 +234,7 @@ def _modes(eigenvalues, multiplicities, n_steps, end, rule):
 
 
 def _continuum(s, weights, end, rule):
-    """Return nodes phi, cumulative steps u(phi) in [0, 1], and costs D_i."""
+    """Return nodes phi, cumulative steps u(phi) in [0, 1], and costs J_i."""
     low = min(end, s.min()) * 10.0**-_DECADES
     phi = np.linspace(np.log(low), np.log(end), _NODES)
     rho = s[:, None] / (s[:, None] + np.exp(phi))
