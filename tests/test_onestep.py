@@ -300,3 +300,13 @@ def test_simulation_refuses_bad_input():
     assert np.isfinite(onestep.simulate_population(model, 6, rng).kl)
     with pytest.raises(ValueError, match="mean"):
         onestep.simulate_population(model, 100, rng, mean=[1.0, 2.0])
+
+
+def test_measured_variance_is_unbiased():
+    model = OneStepModel(time=0.5, noise_scale=1.0, dimension=1)
+    rng, ratios = np.random.default_rng(0), []
+    for _ in range(2000):
+        run = onestep.simulate_population(model, 5, rng)
+        ratios.append(run.variance / (model.noised_variance * run.weights[0, 0] ** 2))
+    error = np.std(ratios, ddof=1) / np.sqrt(len(ratios))
+    assert abs(np.mean(ratios) - 1) < 4 * error < 0.1
