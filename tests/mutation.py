@@ -23,6 +23,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from pathlib import Path
 
@@ -146,12 +147,6 @@ def run_group(name, group, options, folder):
     """Run one group in the copy; print its score and survivors."""
     command = COMMAND.format(python=sys.executable, tests=" ".join(group["tests"]))
     config, session = folder / f"{name}.toml", folder / f"{name}.sqlite"
-    values = {
-        "modules": group["modules"],
-        "timeout": group.get("timeout", 1200),
-        "command": command,
-    }
-    config.write_text(CONFIG.format(**{key: json.dumps(value) for key, value in values.items()}))
     environment = {
         **os.environ,
         "PYTHONPATH": str(folder),
@@ -166,7 +161,12 @@ def run_group(name, group, options, folder):
 
     lines = {name: (folder / name).read_text().splitlines() for name in group["modules"]}
     known = {name: entries(name, rows) for name, rows in lines.items()}
+    begin = time.monotonic()
     subprocess.run(command, shell=True, cwd=folder, env=environment, check=True)
+    # A mutant may run for ever: it counts as killed after this time.
+    timeout = 60 + 10 * (time.monotonic() - begin)
+    values = {"modules": group["modules"], "timeout": timeout, "command": command}
+    config.write_text(CONFIG.format(**{key: json.dumps(value) for key, value in values.items()}))
     call("init", config.name, session.name)
     total = keep_sample(session, options.sample, options.seed, lines)
     call("exec", config.name, session.name)
