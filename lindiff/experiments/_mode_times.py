@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import linregress
 
 from lindiff.experiments.units import OutOfTime
 
@@ -124,9 +125,6 @@ def exponent(targets, times):
     keep = np.isfinite(times)
     if keep.sum() < 4:
         return np.nan, np.nan, np.nan
-    x, y = -np.log(targets[keep]), np.log(times[keep])
-    x, y = x - x.mean(), y - y.mean()
-    alpha = (x @ y) / (x @ x)
-    rest = np.sum((y - alpha * x) ** 2)
-    error = np.sqrt(rest / (keep.sum() - 2) / (x @ x))
-    return float(alpha), float(error), float(1 - rest / (y @ y)) if y @ y > 0 else 0.0
+    line = linregress(-np.log(targets[keep]), np.log(times[keep]))
+    # A constant has no correlation.
+    return float(line.slope), float(line.stderr), float(np.nan_to_num(line.rvalue) ** 2)

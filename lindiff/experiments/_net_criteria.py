@@ -1,13 +1,12 @@
 """What the criteria of the experiments on networks share."""
 
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from scipy.stats import rankdata
 
-from lindiff.experiments.rows import MissingRow, Table, judge, named
+from lindiff.experiments.rows import MissingRow, judge, named
 
 STD_RATIO = (0.93, 1.1)
 GENERALISING = 0.01
@@ -15,18 +14,6 @@ GENERALISING = 0.01
 
 class NotJudgeable(MissingRow):
     """The table holds the numbers, but they do not bear on the criterion."""
-
-
-class _Watched(Table):
-    """A table that notes which units its rows came from."""
-
-    def __init__(self, table):
-        self.columns, self.units = table.columns, set()
-
-    def where(self, metric=None, **conditions):
-        found = super().where(metric, **conditions)
-        self.units.update(found["run_id"].tolist())
-        return found
 
 
 def verdicts(exp, tests, reader, table, settings):
@@ -51,11 +38,10 @@ def verdicts(exp, tests, reader, table, settings):
     """
     found = []
     for name, text, limit, test in tests:
-        watched = _Watched(table)
-        read = reader(watched, settings)
+        read = reader(table, settings)
         words = (part.format_map(vars(read)) for part in (text, limit))
-        verdict = judge(f"{exp}.{name}", *words, partial(test, read), dataset=settings.plan.data)
-        found.append(replace(verdict, run_ids=tuple(sorted(watched.units))))
+        about = {"dataset": settings.plan.data, "table": table}
+        found.append(judge(f"{exp}.{name}", *words, partial(test, read), **about))
     return found
 
 
@@ -83,8 +69,8 @@ def check_spread(table, **conditions):
     ratio = net(table, "std_ratio", **conditions)
     if not STD_RATIO[0] <= ratio <= STD_RATIO[1]:
         raise NotJudgeable(
-            f"its samples have {ratio:.2f} times the standard deviation of the training images "
-            f"({named(conditions)})"
+            f"its samples have {ratio:.3f} times the standard deviation of the training images, "
+            f"not {STD_RATIO[0]:g} to {STD_RATIO[1]:g} ({named(conditions)})"
         )
 
 

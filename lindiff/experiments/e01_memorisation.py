@@ -160,12 +160,15 @@ class _Reader:
             raise MissingRow(f"a crossing needs at least three N, the table has {len(sizes)}")
         lead = np.array([self.twins(n) - net(self.table, "nn_cosine", N=n) for n in sizes])
         changes = np.flatnonzero(np.diff(np.sign(lead)))
-        if not len(changes):
+        if len(changes):
+            i = changes[0]
+            share = lead[i] / (lead[i] - lead[i + 1])
+            where = sizes[i] * (sizes[i + 1] / sizes[i]) ** share
+            return where, len(changes) == 1 and lead[0] < 0 and 256 <= where <= 8192
+        if sizes[0] > 256 or sizes[-1] < 8192:
             raise NotJudgeable("the two cosines do not cross on this grid of N")
-        i = changes[0]
-        share = lead[i] / (lead[i] - lead[i + 1])
-        where = sizes[i] * (sizes[i + 1] / sizes[i]) ** share
-        return where, len(changes) == 1 and 256 <= where <= 8192
+        # A grid that covers the range shows that there is none: its far end stands for it.
+        return sizes[-1 if lead[0] < 0 else 0], False
 
     def weights(self):
         n = max(sizes_in(self.table, "twin_cosine", seed=1))

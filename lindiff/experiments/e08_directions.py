@@ -172,12 +172,14 @@ class _Reader:
         return value, value >= 1
 
     def stronger(self):
-        n, ratios = self.copying(), []
-        for metric in ("delta", "gain_error"):
+        n, ratios, same = self.copying(), [], True
+        for metric, sign in (("delta", 1), ("gain_error", -1)):
             own = [self.band(metric, n, s, 0) for s in self.low]
             memoriser = [self.band(metric, n, s, 0, "memoriser") for s in self.low]
             ratios += [a / b for a, b in zip(memoriser, own, strict=True)]
-        return min(ratios), min(ratios) >= 1
+            # A gain error above zero is no damage, of whatever size.
+            same &= all(sign * value > 0 for value in own + memoriser)
+        return min(ratios), min(ratios) >= 1 and same
 
     def emergence(self):
         n = self.generalising()
@@ -203,7 +205,12 @@ TESTS = (
     ),
     ("c.1", "gain error in modes 1 to 5, sigma <= 0.5, copying net", "<= -0.15", _Reader.damaged),
     ("c.2", "delta in modes 1 to 5, sigma <= 0.5, copying net", ">= 1", _Reader.far),
-    ("c.3", "both measures, the memoriser's over the net's, least", ">= 1", _Reader.stronger),
+    (
+        "c.3",
+        "both measures, the memoriser's over the net's, least; all damage: delta > 0 > gain error",
+        ">= 1",
+        _Reader.stronger,
+    ),
     (
         "d",
         "sigma of half power of the ten leading modes over the root of their variance",

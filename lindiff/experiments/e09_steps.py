@@ -85,22 +85,24 @@ def floor(context, settings, name):
 def quality(context, settings, name, solver, n_steps):
     """Distances of the samples of one solver to draws of the mixture.
 
-    The standard error is over the draws, at fixed samples.
+    Means over sets of samples, each with noise and draws of its own.
     """
     mixture = _mixture(settings, name)
-    noise = exact.starting_noise(settings.n_samples, settings.dimension, settings.seed)
+    n = settings.n_samples * settings.n_floors
+    noise = exact.starting_noise(n, settings.dimension, settings.seed)
     made = exact.solve(mixture, noise, solver, n_steps)
-    slices = [
-        exact.sliced_w2(
-            made, _drawn(settings, mixture, index), settings.n_projections, settings.seed
-        )
-        for index in range(settings.n_floors)
-    ]
+    slices, frechets = [], []
+    for index, part in enumerate(np.split(made, settings.n_floors)):
+        reference = _drawn(settings, mixture, index)
+        slices.append(exact.sliced_w2(part, reference, settings.n_projections, settings.seed))
+        frechets.append(exact.frechet(part, mixture.mean, mixture.covariance))
     shared = {"dataset": name, "arch": "exact", "split": solver, "step": n_steps}
     shared |= {"n_eval": settings.n_samples}
     return [
-        Row("sw2", np.mean(slices), stderr=_error(slices), **shared),
-        Row("frechet", exact.frechet(made, mixture.mean, mixture.covariance), **shared),
+        *(
+            Row(metric, np.mean(found), stderr=_error(found), **shared)
+            for metric, found in (("sw2", slices), ("frechet", frechets))
+        ),
         Row("evaluations", exact.evaluations(solver, n_steps), **shared),
     ]
 
@@ -181,4 +183,4 @@ def _criteria(table, name):
             text = f"order of {solver} in evaluations, 18 to 80 steps, {said} of the samples"
             test = order(metric, solver, low, high)
             entries.append((f"E9.b{number}{letter}", text, f"{low} to {high}", test))
-    return [judge(*entry, dataset=name) for entry in entries]
+    return [judge(*entry, dataset=name, table=table) for entry in entries]

@@ -163,4 +163,4 @@ def criteria(table, settings):
         ("E11.c", "edges of the middle bulk: relative deviation", "<= 0.15", edges),
         ("E11.d", "resolvent, psi_n form: relative deviation", forms, equations),
     ]
-    return [judge(*entry, dataset="normal data") for entry in entries]
+    return [judge(*entry, dataset="normal data", table=table) for entry in entries]

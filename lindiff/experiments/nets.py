@@ -162,7 +162,24 @@ def counts(config):
 
 def is_trained(context, config):
     """Whether the store holds the finished network."""
-    return checkpoints.checkpoint_path(folder_of(context, config), counts(config)[-1]).exists()
+    return _path(context, config, counts(config)[-1]).exists()
+
+
+def _path(context, config, count):
+    return checkpoints.checkpoint_path(folder_of(context, config), count)
+
+
+def _network(context, config, count):
+    """Return (network, images seen) at a checkpoint of a finished training."""
+    path = _path(context, config, count)
+    try:
+        net, _, images_seen = checkpoints.load_checkpoint(path, context.device)
+    except (FileNotFoundError, checkpoints.CorruptFile) as error:
+        raise checkpoints.CorruptFile(
+            f"{path.name} of a finished training is lost or damaged: delete the folder "
+            f"{path.parent.name} in {path.parent.parent}, and it is trained again"
+        ) from error
+    return net, images_seen
 
 
 def trained(context, config, plan, *, beside=()):
@@ -187,22 +204,33 @@ def trained(context, config, plan, *, beside=()):
     OutOfTime
         If the deadline came first; the state of the training is saved.
     """
-    if not is_trained(context, config):
-        _train(context, config, plan, beside)
-    path = checkpoints.checkpoint_path(folder_of(context, config), counts(config)[-1])
-    return _found(context, config, path, plan.n_test)
+    if is_trained(context, config):
+        try:
+            return _found(context, config, counts(config)[-1], plan.n_test)
+        except checkpoints.CorruptFile:
+            # The state of the training holds the same weights and writes them again.
+            _path(context, config, counts(config)[-1]).unlink(missing_ok=True)
+    _train(context, config, plan, beside)
+    return _found(context, config, counts(config)[-1], plan.n_test)
 
 
 def at_checkpoints(context, config, plan, *, beside=()):
-    """Yield the network at each checkpoint of its training, as `trained` returns it."""
+    """Yield the network at each checkpoint of its training, as `trained` returns it.
+
+    Raises
+    ------
+    CorruptFile
+        If a checkpoint before the end is lost or damaged: only a new training restores it.
+    OutOfTime
+        As `trained`.
+    """
     trained(context, config, plan, beside=beside)
     for count in counts(config):
-        path = checkpoints.checkpoint_path(folder_of(context, config), count)
-        yield _found(context, config, path, plan.n_test)
+        yield _found(context, config, count, plan.n_test)
 
 
-def _found(context, config, path, n_test):
-    net, _, images_seen = checkpoints.load_checkpoint(path, context.device)
+def _found(context, config, count, n_test):
+    net, images_seen = _network(context, config, count)
     split = split_of(config, n_test=n_test, device=context.device)
     return Found(net, split, images_seen)
 
@@ -210,7 +238,10 @@ def _found(context, config, path, n_test):
 def _train(context, config, plan, beside):
     wanted = [config]
     if context.device == "cuda":
-        wanted += [c for c in beside if c != config and not is_trained(context, c)]
+        missing = [c for c in beside if c != config and not is_trained(context, c)]
+        # Compiled or not: a training must not depend on its company.
+        alike = [c for c in missing if plan.compiles(c) == plan.compiles(config)]
+        wanted += alike[: plan.together - 1]
 
     def split(config):
         return split_of(config, n_test=1, device=context.device)
@@ -225,7 +256,7 @@ def _train(context, config, plan, beside):
         split,
         folder=folder,
         device=context.device,
-        compile=context.device == "cuda" and all(map(plan.compiles, wanted)),
+        compile=context.device == "cuda" and plan.compiles(config),
         deadline=context.deadline,
         keep_checkpoints=True,
         errors="return",
@@ -263,9 +294,7 @@ def samples_of(context, config, plan, *, count=None, n_samples=None):
     if path.exists():
         with contextlib.suppress(ValueError):
             return torch.from_numpy(read_arrays(path)["samples"]).to(context.device)
-    net, *_ = checkpoints.load_checkpoint(
-        checkpoints.checkpoint_path(folder, count), context.device
-    )
+    net = _network(context, config, count)[0]
     noise = noise_bank(n, config.size**2, seed=0, device=context.device)
     found = heun_samples(net, noise, n_steps=plan.n_steps)
     write_arrays(path, {"samples": found.float().cpu().numpy()})

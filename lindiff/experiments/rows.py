@@ -90,10 +90,15 @@ class Table:
     0.25
     >>> table.curve("mse", "N")[1]
     array([0.5 , 0.25])
+
+    Attributes
+    ----------
+    asked : set of str
+        Keys of the units whose rows were asked for so far.
     """
 
     def __init__(self, rows: Iterable[Row] = ()):
-        rows = list(rows)
+        rows, self.asked = list(rows), set()
         self.columns = {
             name: np.array([getattr(row, name) for row in rows], dtype=str)
             if name in TEXTS
@@ -122,7 +127,8 @@ class Table:
     def where(self, metric=None, **conditions):
         """Return the rows that meet all `conditions`, such as ``N=64`` or ``split="test"``.
 
-        A tuple or list means "any of these"; a number is met within a relative 1e-9.
+        A tuple or list means "any of these"; a number is met within a relative 1e-9; None
+        means that the entry is empty.
         """
         if metric is not None:
             conditions["metric"] = metric
@@ -132,6 +138,7 @@ class Table:
                 raise ValueError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
             options = wanted if isinstance(wanted, tuple | list) else (wanted,)
             keep &= np.any([_equal(self.columns[name], option) for option in options], axis=0)
+        self.asked.update(self.columns["run_id"][keep].tolist())
         return Table.from_columns({name: column[keep] for name, column in self.columns.items()})
 
     def one(self, metric=None, **conditions):
@@ -184,7 +191,7 @@ def _absent(metric, conditions):
 
 def _equal(column, wanted):
     if wanted is None:
-        return np.isnan(column)
+        return column == "" if column.dtype.kind == "U" else np.isnan(column)
     if isinstance(wanted, str):
         return column == wanted
     return np.isclose(column, float(wanted), rtol=1e-9, atol=0)
@@ -244,7 +251,7 @@ class Criterion:
         return {True: "passed", False: "failed", None: "not judged"}[self.passed]
 
 
-def judge(id, text, threshold, test: Callable, *, dataset="", run_ids=()):
+def judge(id, text, threshold, test: Callable, *, dataset="", run_ids=(), table=None):
     """Evaluate one criterion; a missing row makes it "not judged", not an error.
 
     Parameters
@@ -254,6 +261,8 @@ def judge(id, text, threshold, test: Callable, *, dataset="", run_ids=()):
     test : callable
         Called without arguments; returns ``(value, passed)`` or ``(value, passed, stderr)``.
         It raises `MissingRow` where the table does not hold what it needs.
+    table : Table, optional
+        The one that `test` asks: `run_ids` are then the units whose rows it asked for.
 
     Returns
     -------
@@ -268,11 +277,16 @@ def judge(id, text, threshold, test: Callable, *, dataset="", run_ids=()):
     >>> judge("E1.a", "copies at N=16", ">= 0.9", copies).verdict
     'passed'
     """
+    if table is not None:
+        table.asked.clear()
+    value, passed, reason, rest = None, None, "no finite value", []
     try:
         value, passed, *rest = test()
     except MissingRow as error:
-        return Criterion(id, text, threshold, None, None, dataset, str(error), None, run_ids)
-    stderr = rest[0] if rest else None
+        reason = str(error)
+    if table is not None:
+        run_ids = sorted(table.asked)
     if value is None or not np.isfinite(value):
-        return Criterion(id, text, threshold, None, None, dataset, "no finite value", None, run_ids)
+        return Criterion(id, text, threshold, None, None, dataset, reason, None, run_ids)
+    stderr = rest[0] if rest else None
     return Criterion(id, text, threshold, value, passed, dataset, "", stderr, run_ids)

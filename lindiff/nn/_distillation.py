@@ -26,11 +26,11 @@ class Distillation:
         Squared distance of the weights of the two halves, over
         :math:`\lVert W_G\rVert_F^2`.
     noise_nmse : float
-        A quarter of it: the part of `weight_nmse` that is estimation noise. Too small with
-        `n` above the number of images: then both halves hold the same ones, and the noise
-        of the images cancels.
+        A quarter of it: the part of `weight_nmse` that is estimation noise. No image is in
+        both halves.
     predicted_noise_nmse : float
-        The same from the theory of least squares.
+        The same from the theory of least squares, for noisy images that are independent: too
+        small with `n` above the number of images.
     residual : float
         Root mean square of :math:`D-D_L` per pixel.
     overlap : dict of int to float
@@ -70,8 +70,8 @@ def distil_linear(denoiser, clean, sigma, *, reference, n=None, ranks=(5, 20, 10
     reference : GaussianDenoiser or lindiff.denoisers.AffineDenoiser
         The Gaussian denoiser to compare with; `mean`, `eigenvalues`, `eigenvectors`.
     n : int, optional
-        Noisy images, at least 2 (d + 2); m by default. They run through `clean` in order,
-        again and again with new noise, and the two halves are the first and last n / 2.
+        Noisy images, at least 2 (d + 2); m by default. The first min(n, m) images are split
+        into two halves; n / 2 noisy images come from each, again and again with new noise.
     ranks : sequence of int
         Subspace dimensions of the overlap; those above d, or above the number of
         eigenvectors of the reference, are left out.
@@ -105,10 +105,10 @@ def distil_linear(denoiser, clean, sigma, *, reference, n=None, ranks=(5, 20, 10
     centre = ev.double(reference.mean, clean)
     gaussian = (basis * (values / (values + sigma**2))) @ basis.T
     source, halves = ev.generator(seed), []
-    for start, stop in ((0, n // 2), (n // 2, n)):
-        halves.append(
-            _Moments.collect(denoiser, clean, sigma, (centre, gaussian), (start, stop), source)
-        )
+    clean = clean[:n]
+    middle = len(clean) // 2
+    for images, number in ((clean[:middle], n // 2), (clean[middle:], n - n // 2)):
+        halves.append(_Moments.collect(denoiser, images, sigma, (centre, gaussian), number, source))
     both = halves[0] + halves[1]
     first, second = (half.solve()[0] for half in halves)
     correction, offset, residual, trace = both.solve()
@@ -145,11 +145,11 @@ class _Moments:
     yy: torch.Tensor
 
     @classmethod
-    def collect(cls, denoiser, clean, sigma, reference, span, source):
+    def collect(cls, denoiser, clean, sigma, reference, n, source):
         d, (centre, gaussian) = clean.shape[1], reference
         sums = [torch.zeros(s, dtype=torch.float64, device=clean.device) for s in _shapes(d)]
-        for start in range(span[0], span[1], _ROWS):
-            index = torch.arange(start, min(start + _ROWS, span[1]), device=clean.device)
+        for start in range(0, n, _ROWS):
+            index = torch.arange(start, min(start + _ROWS, n), device=clean.device)
             noisy = clean[index % len(clean)]
             noisy = noisy + sigma * ev.normal(noisy.shape, source, noisy)
             z = noisy - centre
@@ -158,7 +158,7 @@ class _Moments:
                 sums, (z.sum(0), y.sum(0), z.T @ z, z.T @ y, y.square().sum()), strict=True
             ):
                 total += part
-        return cls(span[1] - span[0], *sums)
+        return cls(n, *sums)
 
     def __add__(self, other):
         mine, theirs = vars(self).values(), vars(other).values()

@@ -25,9 +25,9 @@ def _order(n, seed):
 def grey_parts(name, size, seed, source):
     """Return S1, S2 and the test images of MNIST or Fashion-MNIST, uint8."""
     packaged = load_images(name).images
+    packaged = packaged[_order(len(packaged), seed)]
     if source == "packaged":
-        dealt = packaged[_order(len(packaged), seed)]
-        parts = np.split(dealt, [_PACKAGED, 2 * _PACKAGED])
+        parts = np.split(packaged, [_PACKAGED, 2 * _PACKAGED])
     else:
         train = _training_images(name)
         parts = [*np.split(train[_order(len(train), seed)], 2), packaged]

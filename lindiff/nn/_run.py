@@ -39,7 +39,8 @@ class TrainResult:
     losses : ndarray, shape (n, 2)
         Images seen, and the mean training loss since the row before.
     seconds : float
-        Time spent training, over all calls.
+        Time spent training, over all calls. Trainings that run at once count their common time
+        each.
     """
 
     net: torch.nn.Module
@@ -108,6 +109,8 @@ class Run:
         self.saved_at = time.monotonic()
         self.done = self._over()
         self.checkpoints = [step for step in self.config.checkpoint_steps() if step > self.steps]
+        if self.finished and not self._checkpoint_file.exists():
+            self._keep_checkpoint()
         self.stream, self.step = None, self.stepper.step
         if self.device.type == "cuda" and not self.done:
             self._prepare_cuda()
@@ -177,21 +180,27 @@ class Run:
         before = self.losses[-1][0] if self.losses else 0
         steps = (self.images_seen - before) // self.config.batch
         mean = self.stepper.loss_sum.item() / steps
-        net = self.stepper.ema_net
+        self._keep_checkpoint()
+        if self.options.rank == 0 and self.options.on_checkpoint is not None:
+            self.options.on_checkpoint(self.images_seen, self.stepper.ema_net)
+        self.losses.append([self.images_seen, mean])
+        self.stepper.loss_sum.zero_()
+        self.checkpoints.pop(0)
+
+    @property
+    def _checkpoint_file(self):
+        return checkpoint_path(self.folder, self.images_seen)
+
+    def _keep_checkpoint(self):
         if self.options.rank == 0 and self.options.keep_checkpoints:
             save_checkpoint(
-                checkpoint_path(self.folder, self.images_seen),
-                net,
+                self._checkpoint_file,
+                self.stepper.ema_net,
                 self.config,
                 self.images_seen,
                 sigma_data=self.stepper.sigma_data,
                 fingerprint=self.fingerprint,
             )
-        if self.options.rank == 0 and self.options.on_checkpoint is not None:
-            self.options.on_checkpoint(self.images_seen, net)
-        self.losses.append([self.images_seen, mean])
-        self.stepper.loss_sum.zero_()
-        self.checkpoints.pop(0)
 
     def check_finite(self):
         """Raise TrainingDiverged if the loss or a weight is not finite."""

@@ -25,7 +25,7 @@ def sigma_embedding(c_noise, dim):
               }\tfrac12\text{ to }16
 
     The label :math:`c=\tfrac14\ln\sigma` spans about 2.7 over the levels 0.002 to 80, so
-    the slowest wave is monotone and the fastest turns once while sigma grows fivefold.
+    the slowest sine is monotone and the fastest wave turns once while sigma grows fivefold.
 
     Parameters
     ----------

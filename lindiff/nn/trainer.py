@@ -69,7 +69,8 @@ def train(
         weights. It must not change `net`.
     keep_checkpoints : bool
         Also keep the averaged weights of each checkpoint, for
-        `lindiff.nn.checkpoints.load_checkpoint`.
+        `lindiff.nn.checkpoints.load_checkpoint`. If those of the end are lost, a call on the
+        finished training writes them again from its state.
 
     Returns
     -------
@@ -174,21 +175,25 @@ def train_many(
 
 def _run_group(group, start, results, progress):
     """Advance the trainings of a group in turn until each is over or has failed."""
-    with contextlib.ExitStack() as stack:
-        runs = {}
+    runs = {}
+    try:
         for index in group:
             try:
-                runs[index] = stack.enter_context(contextlib.closing(start(index)))
+                runs[index] = start(index)
             except Exception as error:
                 results[index] = error
-        bar = stack.enter_context(_bar(list(runs.values()), progress))
-        while True:
-            results.update({index: run.result() for index, run in runs.items() if run.done})
-            runs = {index: run for index, run in runs.items() if index not in results}
-            if not runs:
-                return
-            results.update(_advance(runs, bar))
-            runs = {index: run for index, run in runs.items() if index not in results}
+        with _bar(list(runs.values()), progress) as bar:
+            while runs:
+                # What is over leaves at once: its folder, its graph and its memory are free.
+                for index in [index for index, run in runs.items() if run.done]:
+                    with contextlib.closing(runs.pop(index)) as run:
+                        results[index] = run.result()
+                for index, error in (_advance(runs, bar) if runs else {}).items():
+                    runs.pop(index).close()
+                    results[index] = error
+    finally:
+        for run in runs.values():
+            run.close()
 
 
 def _advance(runs, bar):

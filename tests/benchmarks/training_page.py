@@ -1,43 +1,65 @@
-"""The part of the status page on training, from the stored table of a GPU."""
+"""The part of the status page on training, from the stored tables of a GPU and of a CPU."""
 
 import json
 from pathlib import Path
 
 from tests.benchmarks.training_report import COLUMNS, Row, line
 
-STORED = Path(__file__).with_name("training-h200.json")
+FOLDER = Path(__file__).parent
 RUNS, RUN_IMAGES, MINUTES = 36, 1_000_000, 20
 HEAD = """
 ## Training of networks
 
-Measured on one {device} with PyTorch {torch}, by
+Ways of one comparison ran in turn; a ratio is the median over the rounds, with the smallest and
+the largest in brackets. "Of peak" is three times the operations of a forward pass, times the rate,
+over the measured rate of a large matrix product. The first table is of one {device} with PyTorch
+{torch}, by
 
 ```
 python -m tests.benchmarks.training --preset {preset} --budget 85
 ```
 
-Ways of one comparison ran in turn; a ratio is the median over the rounds, with the smallest and
-the largest in brackets. "Of peak" is three times the operations of a forward pass, times the rate,
-over the measured rate of a large bf16 product.
-
 """
-AFTER = """
+LEFT = """
 Not measured, since the time on the device was used up: {left}.
 
 {targets}
 """
+ON_CPU = """
+The same on one thread of a CPU with PyTorch {torch}, with smaller images and networks. It has no
+graphs, and several models at once gain little where one keeps it busy: `train_many` trains them
+one after the other there. By
+
+```
+python -m tests.benchmarks.training --preset {preset} --device cpu
+```
+
+"""
+
+
+def stored(name):
+    """Return a stored table: its facts, with the rows that were measured and what was not."""
+    facts = json.loads((FOLDER / f"training-{name}.json").read_text(encoding="utf-8"))
+    rows = [Row(**row) for row in facts.pop("rows")]
+    left = [row.comparison for row in rows if row.note.startswith("left out: the budget")]
+    return facts, [row for row in rows if row.comparison not in left], left
+
+
+def table(rows):
+    """Return rows as a table."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "| " + " | ".join("---" for _ in COLUMNS) + " |"]
+    return "\n".join(lines + [line(row) for row in rows]) + "\n"
 
 
 def section():
     """Return the text, with what became of each target."""
-    stored = json.loads(STORED.read_text(encoding="utf-8"))
-    rows = [Row(**row) for row in stored["rows"]]
-    left = [row.comparison for row in rows if row.note.startswith("left out")]
-    rows = [row for row in rows if row.comparison not in left]
-    table = [f"| {' | '.join(COLUMNS)} |", "| " + " | ".join("---" for _ in COLUMNS) + " |"]
-    table += [line(row) for row in rows]
-    after = AFTER.format(left="; ".join(left), targets=targets(rows))
-    return HEAD.format(**stored) + "\n".join(table) + "\n" + after
+    facts, rows, left = stored("h200")
+    text = HEAD.format(**facts) + table(rows)
+    text += LEFT.format(left="; ".join(left), targets=targets(rows))
+    facts, rows, left = stored("cpu")
+    if left:
+        raise ValueError(f"training-cpu.json lacks {', '.join(left)}: measure it again")
+    return text + ON_CPU.format(**facts) + table(rows)
 
 
 def targets(rows):

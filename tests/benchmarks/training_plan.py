@@ -60,6 +60,8 @@ PRESETS = {
         1.0,
     ),
 }
+# What a computer without a GPU shows in some minutes.
+PRESETS["cpu"] = Settings(16, (8,), (32,), 1024, 6.0, 3, 1, (2, 4), 3_200, 1024, 2**27, 900.0, 1.0)
 # The most telling rows in two minutes and a half.
 PRESETS["h100-slice"] = replace(
     PRESETS["h200"],

@@ -1,6 +1,7 @@
 """The closed-form experiments: their pieces against independent values, and smoke runs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -221,6 +222,50 @@ def test_variances_of_samples_are_about_their_own_mean(monkeypatch):
     # The few steps of the solver leave up to a fifth too much; the shift would add 9 to 4.
     assert np.all(np.abs(curves.variances[0] / values - 1) < 0.25)
     assert np.abs(curves.gains[0] - values / (values + 0.25)).max() < 0.03
+
+
+def test_a_simulated_certainty_is_judged():
+    sigmas = (0.3, 1.0)
+    rows = [Row("cloning_expected", v, sigma=s) for v, s in zip((0.9, 0.7), sigmas, strict=True)]
+
+    def verdict(*values):
+        simulated = [
+            Row("cloning_simulated", v, sigma=s, n_eval=400, run_id="speciation")
+            for v, s in zip(values, sigmas, strict=True)
+        ]
+        settings = e13_speciation.PRESETS["smoke"]
+        found = e13_speciation.criteria(Table([*rows, *simulated]), settings)
+        return next(c for c in found if c.id == "E13.a2")
+
+    one = verdict(1.0, 0.7)
+    assert one.passed is False and one.value == pytest.approx(0.1 / 0.015)
+    assert verdict(0.9, 0.72).passed is True
+
+
+@pytest.mark.parametrize("name", ["e09", "e10"])
+def test_error_of_a_distance_covers_noise_and_reference(name, monkeypatch):
+    module = _registry.load(name)
+    small = {"dimension": 16, "n_projections": 20, "datasets": ("vectors",)}
+    small |= {"n_steps": 8} if name == "e10" else {}
+    settings = replace(module.PRESETS["smoke"], n_samples=100, **small)
+    plain, found = np.random.default_rng, []
+    for seed in range(40):
+        # The mixture and its projections stay, noise and draws are new.
+        monkeypatch.setattr(
+            np.random,
+            "default_rng",
+            lambda key, seed=seed: plain([*key, seed] if key and key[1] in (1, 3, 4) else key),
+        )
+        if name == "e09":
+            rows = module.quality(None, settings, "vectors", "euler", 6)
+        else:
+            module._setting.cache_clear()
+            rows = module.full(None, settings, "vectors")
+        found.append(next(r for r in rows if r.metric == "sw2"))
+    monkeypatch.undo()
+    spread = np.std([row.value for row in found], ddof=1)
+    said = np.sqrt(np.mean([row.stderr**2 for row in found]))
+    assert 0.75 < said / spread < 1.35
 
 
 def test_exponent_needs_modes():

@@ -425,6 +425,7 @@ def test_table():
     assert table.where("m", N=(2, 4))["value"].tolist() == [1.0, 3.0]
     assert table.curve("m", "N")[1].tolist() == [3.0, 1.0]
     assert len(table.where(sigma=None)) == 2
+    assert len(table.where(split=None)) == len(table.where(split="")) > 0
     assert table.value("m", sigma=0.1 + 1e-12) == 1.0
     assert np.isnan(table.value("k"))
     with pytest.raises(MissingRow):
@@ -436,6 +437,20 @@ def test_table():
     with pytest.raises(ValueError, match="infinite"):
         Row("m", np.inf)
     assert len(Table()) == 0 and len(Table().where("m")) == 0
+
+
+def test_criterion_names_the_units_it_asked_for():
+    table = Table([Row("m", float(n), N=n, run_id=f"unit-{n}") for n in (1, 2, 3)])
+
+    def low():
+        return table.value("m", N=1) + table.value("m", N=2), True
+
+    def absent():
+        return table.value("m", N=3) + table.value("m", N=4), True
+
+    assert judge("E1.a", "t", "> 0", low, table=table).run_ids == ("unit-1", "unit-2")
+    found = judge("E1.b", "t", "> 0", absent, table=table)
+    assert (found.passed, found.run_ids) == (None, ("unit-3",))
 
 
 def test_criterion_says_why_it_is_not_judged():

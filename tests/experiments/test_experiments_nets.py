@@ -1,11 +1,13 @@
 """The experiments on networks from end to end at smoke size, and the networks they share."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +180,49 @@ def test_checkpoints_lead_to_the_network(context):
     outputs = [each.net.denoise(x, 0.5) for each in (*found, last)]
     assert torch.equal(outputs[1], outputs[2])
     assert not torch.equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")])
+def test_a_lost_or_damaged_last_network_is_written_again(damage, context, trainings):
+    config = PLAN.config(16)
+    found = nets.trained(context, config, PLAN)
+    [path] = nets.folder_of(context, config).glob("net-*.safetensors")
+    damage(path)
+    again = nets.trained(context, config, PLAN)
+    assert trainings == [config, config]
+    x = torch.randn(4, 64)
+    assert torch.equal(found.net.denoise(x, 0.5), again.net.denoise(x, 0.5))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")])
+def test_a_lost_or_damaged_earlier_network_names_what_to_delete(damage, context):
+    config = replace(PLAN.config(16), first_checkpoint=64, checkpoints_per_decade=2)
+    whole = list(nets.at_checkpoints(context, config, PLAN))
+    folder = nets.folder_of(context, config)
+    damage(checkpoints.checkpoint_path(folder, 64))
+    assert nets.trained(context, config, PLAN).images_seen == 256
+    with pytest.raises(checkpoints.CorruptFile, match=f"delete the folder {folder.name} in"):
+        list(nets.at_checkpoints(context, config, PLAN))
+    shutil.rmtree(folder)
+    assert len(list(nets.at_checkpoints(context, config, PLAN))) == len(whole)
+
+
+def test_company_of_a_training_on_a_gpu(context, monkeypatch):
+    asked = []
+
+    def never(configs, *arguments, compile, **options):
+        asked.append((set(configs), compile))
+        return [TimeoutError()] * len(configs)
+
+    monkeypatch.setattr(nets.trainer, "train_many", never)
+    plan = replace(PLAN, compile=True, together=2)
+    one, two, three = (plan.config(16, seed_weights=seed) for seed in range(3))
+    plain = plan.config(16, kind="clean")
+    for first, beside in ((one, (plain, two, three)), (plain, (one, two))):
+        with pytest.raises(OutOfTime):
+            nets.trained(replace(context, device="cuda"), first, plan, beside=beside)
+    # At most `together` of them, all compiled or none.
+    assert asked == [({one, two}, True), ({plain}, False)]
 
 
 def test_samples_are_drawn_once(context, monkeypatch):

@@ -94,6 +94,18 @@ class TestDistillation:
         assert 0.5 < predicted / measured < 2
         assert 0.7 < np.mean([run.noise_nmse for run in runs]) / measured < 1.4
 
+    def test_noise_of_few_images_that_are_used_often(self, mixture, gaussian, optimal):
+        # The error of the optimum is noise alone. Images common to both halves would hide theirs.
+        runs = [
+            dg.distil_linear(
+                optimal, draw(mixture, 60, s), 0.3, reference=gaussian, n=6_000, seed=s
+            )
+            for s in range(60)
+        ]
+        measured = np.mean([run.weight_nmse for run in runs])
+        assert 0.7 < np.mean([run.noise_nmse for run in runs]) / measured < 1.4
+        assert np.mean([run.predicted_noise_nmse for run in runs]) < 0.3 * measured
+
     @pytest.mark.parametrize(("sigma", "apart"), [(0.3, 0.2), (1.0, 0.08)])
     def test_memoriser_is_a_gaussian_on_its_own_images_only(self, mixture, sigma, apart):
         train = draw(mixture, 50, 3)

@@ -1,6 +1,7 @@
 """Images for training: what they look like, what they depend on, and their splits."""
 
 import os
+import types
 
 import numpy as np
 import pytest
@@ -271,6 +272,18 @@ def test_missing_digits_name_the_packaged_ones(monkeypatch):
     with pytest.raises(OSError, match=r"nothing answers\n.*source='packaged'"):
         image_split("mnist", 10)
     assert image_split("mnist", 10, source="packaged").train.n == 10
+
+
+@pytest.mark.parametrize("source", ["train", "packaged"])
+def test_test_digits_do_not_come_in_the_order_of_their_file(source, monkeypatch):
+    numbered = np.zeros((10_000, 28, 28), np.uint8)
+    numbered[:, 14, 14], numbered[:, 14, 15] = np.divmod(np.arange(10_000), 256)
+    fake = types.SimpleNamespace(images=numbered)
+    monkeypatch.setattr(_real_images, "load_images", lambda name, split="test": fake)
+    parts = _real_images.grey_parts("mnist", 28, 0, source)
+    test = parts[2][:2000, 14, 14] * 256.0 + parts[2][:2000, 14, 15]
+    # The first half of the file comes from other writers than the second.
+    assert 0.4 < np.mean(test < 5000) < 0.6
 
 
 @needs_data

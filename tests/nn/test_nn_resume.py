@@ -215,6 +215,24 @@ def test_larger_budget_goes_on(straight, tmp_path):
         train(replace(CONFIG, images_seen=500), split_of(CONFIG), folder=tmp_path)
 
 
+def test_lost_network_of_a_finished_training_is_written_again(straight, tmp_path):
+    def networks():
+        found = {path.name: read_tensors(path) for path in tmp_path.glob("net-*")}
+        return {
+            name: ({key: value.tolist() for key, value in net.items()}, meta)
+            for name, (net, meta) in found.items()
+        }
+
+    train(CONFIG, split_of(CONFIG), folder=tmp_path, keep_checkpoints=True)
+    before = networks()
+    checkpoint_path(tmp_path, 640).unlink()
+    train(CONFIG, split_of(CONFIG), folder=tmp_path)
+    assert networks().keys() == before.keys() - {checkpoint_path(tmp_path, 640).name}
+    again = train(CONFIG, split_of(CONFIG), folder=tmp_path, keep_checkpoints=True)
+    assert networks() == before
+    assert torch.equal(weights(again.net), weights(straight[1].net))
+
+
 def test_other_seed_ends_elsewhere(straight, tmp_path):
     """The control: equality above is no accident of a training that does nothing."""
     other = train(replace(CONFIG, seed_noise=1), split_of(CONFIG), folder=tmp_path)

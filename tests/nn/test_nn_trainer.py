@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lindiff.nn import _run
+from lindiff.nn import _run, trainer
 from lindiff.nn._device import numerics, resolve_device, resolve_precision
 from lindiff.nn._step import Stepper
 from lindiff.nn.build import build
-from lindiff.nn.checkpoints import checkpoint_path, load_checkpoint
+from lindiff.nn.checkpoints import FolderLock, checkpoint_path, load_checkpoint
 from lindiff.nn.images import image_split
 from lindiff.nn.noise_law import draw_sigma, initial_loss, weighted_loss
 from lindiff.nn.trainer import TrainConfig, TrainingDiverged, train, train_many
@@ -288,6 +288,30 @@ def test_train_many_equals_train(tmp_path):
         alone = train(config, split_of(config), folder=tmp_path / f"alone{config.subset}")
         assert torch.equal(weights(result.net), weights(alone.net))
     assert not torch.equal(weights(together[0].net), weights(together[1].net))
+
+
+def test_what_is_finished_leaves_a_group_at_once(tmp_path):
+    short, long = config_of(images_seen=64), config_of(seed_weights=1)
+    free = []
+
+    def start(index):
+        config = (short, long)[index]
+        folder = tmp_path / config.key
+        noted = (lambda seen, net: free.append((seen, is_free()))) if index else None
+        options = _run.Options(on_checkpoint=noted)
+        return _run.Run(config, split_of(config), folder, CPU, options)
+
+    def is_free():
+        try:
+            FolderLock(tmp_path / short.key, deadline=0).release()
+        except TimeoutError:
+            return False
+        return True
+
+    results = {}
+    trainer._run_group(range(2), start, results, False)
+    assert [results[i].finished for i in (0, 1)] == [True, True]
+    assert free == [(64, False), (144, True), (304, True), (640, True)]
 
 
 def test_one_failure_keeps_the_others(tmp_path):
