@@ -2,8 +2,9 @@
 
 Usage: ``python -m book._tools.experiments_page [--check]``. Without an option the page is
 written from ``book/results``; with ``--check`` it is compared with the committed one. In both
-cases a stored result that is damaged, or that the installed code would not make, is an error
-that names the command to run again; then nothing is written.
+cases a stored result that is damaged, or one of a CPU that the installed code would not make, is
+an error that names the command to run again; then nothing is written. One of a GPU that earlier
+code made is shown as such.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from book._tools.experiments_text import render_page
-from lindiff.experiments import _registry, results
+from lindiff.experiments import _registry, amend, results
 from lindiff.experiments._net_plans import PLANS
 
 COMMAND = "python -m book._tools.experiments_page"
@@ -48,6 +49,8 @@ class Experiment:
     networks: bool
     presets: tuple
     results: dict = field(default_factory=dict)
+    # Why a result by preset is not one of the installed code.
+    earlier: dict = field(default_factory=dict)
 
     @property
     def label(self):
@@ -61,11 +64,11 @@ def collect(folder):
     Raises
     ------
     PageError
-        If a result is damaged, out of date, or of no known experiment or preset; the message
-        has one line for each.
+        If a result is damaged, one of a CPU out of date, one of no known experiment or preset,
+        or an amendment is not borne out; the message has one line for each.
     """
     found = {name: _experiment(name) for name in _registry.names()}
-    problems = []
+    problems = amend.problems(folder)
     for exp, preset in _stored(folder):
         if exp not in found or preset not in found[exp].presets:
             problems.append(f"{exp}-{preset} is of no known experiment and preset: remove it")
@@ -73,7 +76,13 @@ def collect(folder):
         try:
             found[exp].results[preset] = _load(exp, preset, folder)
         except results.ResultMismatch as error:
-            problems.append(f"{error} (on the device it was made on, or remove the result)")
+            old = results.read(exp, preset, folder=folder)
+            if old.provenance.get("device") != "cuda":
+                problems.append(f"{error} (or remove the result)")
+                continue
+            # It cannot be made anew where there is no GPU: it is shown with its age.
+            found[exp].results[preset] = _complete_record(exp, preset, old)
+            found[exp].earlier[preset] = results.mismatch(exp, preset, old.provenance)
         except (FileNotFoundError, ValueError) as error:
             problems.append(str(error))
     if problems:
@@ -100,7 +109,10 @@ def _stored(folder):
 
 
 def _load(exp, preset, folder):
-    result = results.load(exp, preset, folder=folder)
+    return _complete_record(exp, preset, results.load(exp, preset, folder=folder))
+
+
+def _complete_record(exp, preset, result):
     lacking = [name for name in PRINTED if name not in result.provenance]
     if lacking:
         remedy = results.command(exp, preset)

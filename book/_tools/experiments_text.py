@@ -204,7 +204,7 @@ def _overview(experiments):
                 _time(found["seconds"]),
                 _images(result.table),
                 *(count[verdict] for verdict in VERDICTS),
-                _units(result),
+                _units(result) + (", earlier code" if preset in e.earlier else ""),
             )
             rows.append(_row((*head, *cells)))
     return "\n".join(rows)
@@ -220,15 +220,23 @@ def _section(experiment):
         ]
     for preset, result in experiment.results.items():
         parts.append(f"### {experiment.label} at preset {preset}")
-        parts += [*_state(preset, result), _criteria(result.criteria), _origin(result)]
+        state = _state(preset, result, experiment.earlier.get(preset))
+        parts += [*state, _criteria(result.criteria), _origin(result)]
     return parts
 
 
-def _state(preset, result):
+def _state(preset, result, earlier):
     """Return the warnings that stand above a table."""
     found, said = result.provenance, []
     if preset in SCALE:
         said.append(SCALE[preset])
+    if earlier:
+        what = "settings have" if "settings" in earlier else "code behind it has"
+        said.append(
+            f"**Made by earlier code.** The {what} changed since commit "
+            f"`{found['commit'][:12]}`, and there was no GPU to run it again. No chapter loads "
+            "it. The command below makes it anew."
+        )
     if not result.complete:
         said.append(
             f"**Partial result: {found['units_done']} of {found['units_total']} units.** "
@@ -265,7 +273,13 @@ def _origin(result):
         f"Commit `{found['commit'][:12]}`{changed}. Device: {_plain(found['device_name'])}. "
         f"PyTorch {versions.get('torch', 'not installed')}, NumPy {versions.get('numpy')}. "
         f"Time: {_time(found['seconds'])}. Seed: {seed}. Written: {found['written'][:10]}."
+        + (f" Judged again: {found['judged'][:10]}." if "judged" in found else "")
         + (f" Note: {_plain(found['note'])}." if "note" in found else ""),
+        *(
+            f"*The code has changed since: {_plain(why)}. The CPU result is equal to the last "
+            "digit before and after.*"
+            for why in result.amended
+        ),
         _fence("bash", (found["command"],)),
     )
     return "\n\n".join(lines)

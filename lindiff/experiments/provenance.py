@@ -35,9 +35,9 @@ __all__ = [
 PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("lindiff.experiments", "lindiff.nn")
 # The machinery decides where numbers are kept, not what they are.
-MACHINERY = ("__main__", "_registry", "provenance", "results", "rows", "runner")
+MACHINERY = ("__main__", "_registry", "amend", "amendments", "provenance", "results", "rows")
 MACHINERY = {"lindiff.experiments"} | {
-    f"lindiff.experiments.{name}" for name in (*MACHINERY, "store", "units", "report")
+    f"lindiff.experiments.{name}" for name in (*MACHINERY, "report", "runner", "store", "units")
 }
 LIBRARIES = ("numpy", "scipy", "torch", "joblib", "lindiff")
 

@@ -1,6 +1,6 @@
 """Lines about experiments for a terminal: what there is, how a run ended, where all stand."""
 
-from lindiff.experiments import _registry, results, runner
+from lindiff.experiments import _registry, provenance, results, runner
 
 __all__ = ["criterion_lines", "list_lines", "outcome_lines", "status_lines"]
 
@@ -74,8 +74,10 @@ def _status(name, preset, folder, out):
     }
     said = ", ".join(f"{number} {verdict}" for verdict, number in count.items())
     age = "current"
-    if results.mismatch(name, preset, found):
+    if results.mismatch(name, preset, found, folder=place):
         age = f"stale, run `{results.command(name, preset, found['device'])}`"
+    elif found["code_hash"] != provenance.code_hash(name):
+        age = "current by amendment"
     failed = f", {len(found['failures'])} units failed" if found["failures"] else ""
     units = f"{found['units_done']}/{found['units_total']} units{failed}"
     return f"{units}; criteria {said}; {age}; {found['device_name']}"

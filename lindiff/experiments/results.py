@@ -7,12 +7,12 @@ A result is a pair of files ``<exp>-<preset>.npz`` (columns of the table, arrays
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from lindiff.experiments import _registry, provenance
+from lindiff.experiments import _registry, amendments, provenance
 from lindiff.experiments.rows import COLUMNS, Criterion, Table
 from lindiff.experiments.store import read_arrays, write_arrays, write_bytes
 
@@ -38,12 +38,15 @@ class Result:
         Commit, hashes, versions, device, seconds, command, units done and failed.
     arrays : dict
         Arrays by "unit/name".
+    amended : tuple of str
+        What was changed in the code since, one reason for each amendment; set by `load`.
     """
 
     table: Table
     criteria: list
     provenance: dict
     arrays: dict
+    amended: tuple = ()
 
     @property
     def complete(self):
@@ -134,6 +137,8 @@ def read(exp, preset, *, folder=None):
 def load(exp, preset, *, folder=None):
     """Load a stored result that belongs to the installed code and configuration.
 
+    Amendments count: changes of code that were shown to move no number.
+
     Parameters
     ----------
     exp, preset, folder
@@ -146,27 +151,38 @@ def load(exp, preset, *, folder=None):
     Raises
     ------
     ResultMismatch
-        If the hash of the code or of the configuration differs; the message names the
-        command that makes the result anew.
+        If the hash of the configuration differs, or that of the code and no amendment leads
+        from one to the other; the message names the command that makes the result anew.
     FileNotFoundError, ValueError
         As `read`.
     """
     result = read(exp, preset, folder=folder)
-    reason = mismatch(_registry.resolve(exp), preset, result.provenance)
+    exp = _registry.resolve(exp)
+    reason = mismatch(exp, preset, result.provenance, folder=folder)
     if reason:
-        remedy = command(_registry.resolve(exp), preset, result.provenance.get("device"))
+        remedy = command(exp, preset, result.provenance.get("device"))
         raise ResultMismatch(f"{reason}; run `{remedy}`")
-    return result
+    steps = _amendments(exp, result.provenance, folder)
+    return replace(result, amended=tuple(step.why for step in steps))
 
 
-def mismatch(exp, preset, found):
+def mismatch(exp, preset, found, *, folder=None):
     """Say how a provenance disagrees with the installed code, or return None."""
     settings = _registry.settings(_registry.load(exp), preset)
     if found["configuration_hash"] != provenance.configuration_hash(exp, preset, settings):
         return f"the result {exp}-{preset} was made with other settings"
-    if found["code_hash"] != provenance.code_hash(exp):
+    if _amendments(exp, found, folder) is None:
         return f"the result {exp}-{preset} was made by other code"
     return None
+
+
+def _amendments(exp, found, folder):
+    """Return the amendments since a result was made, or None if its code has changed."""
+    folder = default_folder() if folder is None else folder
+    code = provenance.code_hash(exp)
+    if found["code_hash"] == code:
+        return []
+    return amendments.chain(amendments.read(folder), exp, found["code_hash"], code)
 
 
 def as_arrays(name, arrays):

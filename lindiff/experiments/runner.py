@@ -2,7 +2,7 @@
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from lindiff.experiments.rows import Table
 from lindiff.experiments.store import UnitStore
 from lindiff.experiments.units import Context, OutOfTime
 
-__all__ = ["NoDevice", "Outcome", "Plan", "plan", "resolve_device", "run"]
+__all__ = ["NoDevice", "Outcome", "Plan", "judge", "plan", "resolve_device", "run"]
 
 DEFAULT_STORE = Path("_build/experiments")
 
@@ -234,11 +234,46 @@ def _collect(planned, device, folder, origin, fresh):
     criteria = list(planned.module.criteria(table, planned.settings))
     seconds = sum(record["seconds"] for record in done.values())
     found = _provenance(planned, device, origin, seconds, failures, len(done))
+    found |= _mixture(table, found)
     whole = found["complete"] or not _is_complete(planned, folder)
     if done and whole and (fresh or not _up_to_date(planned, folder, criteria)):
         result = results.Result(table, criteria, found, arrays)
         results.save(folder, planned.exp, planned.preset, result)
     return Outcome(len(done), len(planned.units), failures, criteria, folder)
+
+
+def judge(exp, preset, *, folder):
+    """Judge a stored result by the criteria of the installed code, and store what differs.
+
+    Returns
+    -------
+    dict
+        By criterion (identifier and data set) whose verdict differs, the verdict before and now.
+
+    Raises
+    ------
+    ResultMismatch, FileNotFoundError, ValueError
+        As `results.load`: the numbers must belong to the installed code.
+    """
+    planned = plan(exp, preset)
+    result = results.load(exp, preset, folder=folder)
+    criteria = list(planned.module.criteria(result.table, planned.settings))
+    if [c.as_dict() for c in criteria] == [c.as_dict() for c in result.criteria]:
+        return {}
+    judged = {"judged": _now(), "judged_by": provenance.commit()[0]}
+    new = replace(result, criteria=criteria, provenance=result.provenance | judged)
+    results.save(folder, planned.exp, preset, new)
+    before, now = (
+        {f"{c.id} {c.dataset}".strip(): c.verdict for c in each}
+        for each in (result.criteria, criteria)
+    )
+    names = dict.fromkeys((*before, *now))
+    pairs = {name: (before.get(name, "absent"), now.get(name, "absent")) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _now():
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _stored(planned, folder):
@@ -260,6 +295,21 @@ def _up_to_date(planned, folder, criteria):
         return False
     same = [entry.as_dict() for entry in criteria] == [c.as_dict() for c in stored.criteria]
     return stored.complete and same
+
+
+def _mixture(table, found):
+    """Say so if the units are not all of the commit and the device of the last call."""
+    said = {}
+    for column, entry, text in (
+        ("git", found["commit"][:12], "commits"),
+        ("device", found["device_name"], "devices"),
+    ):
+        names = [name for name in dict.fromkeys(table[column].tolist()) if name]
+        if names not in ([], [entry]):
+            said[text] = ", ".join(names)
+    if not said:
+        return {}
+    return {"note": "units of " + " and ".join(f"{k} {v}" for k, v in said.items())}
 
 
 def _provenance(planned, device, origin, seconds, failures, done):
@@ -284,6 +334,6 @@ def _provenance(planned, device, origin, seconds, failures, done):
         "device_name": provenance.device_name(device),
         "seed": getattr(planned.settings, "seed", None),
         "seconds": round(seconds, 3),
-        "written": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "written": _now(),
         "command": results.command(planned.exp, planned.preset, device),
     }
