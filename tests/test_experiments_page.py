@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -13,7 +14,7 @@ import pytest
 
 from book._tools import experiments_text
 from book._tools.experiments_page import PageError, collect, main
-from lindiff.experiments import _registry, provenance, results, runner
+from lindiff.experiments import _registry, amend, provenance, results, runner
 from lindiff.experiments._net_plans import PLANS
 from lindiff.experiments.rows import Criterion, Row, judge
 from lindiff.experiments.units import Unit
@@ -180,6 +181,45 @@ def test_a_result_of_other_code_or_settings(fake, root, capsys, monkeypatch, arg
     assert main(command) == 1
     assert "made with other settings; run `python" in capsys.readouterr().err
     assert (root / "book" / "experiments.md").read_text(encoding="utf-8") == before
+
+
+def made_on_a_gpu(root, preset):
+    path = root / "book" / "results" / f"e99_fake-{preset}.json"
+    record = json.loads(path.read_text())
+    record["provenance"] |= {"device": "cuda", "device_name": "NVIDIA T9000"}
+    path.write_text(json.dumps(record))
+
+
+def test_a_gpu_result_of_earlier_code_is_shown_with_its_age(fake, root, monkeypatch):
+    store(root, "h200")
+    made_on_a_gpu(root, "h200")
+    assert "earlier code" not in write(root)
+    monkeypatch.setattr(provenance, "code_hash", lambda exp: "0" * 16)
+    page = write(root)
+    assert "**Made by earlier code.** The code behind it has changed since commit `0123" in page
+    assert row(page, "[E99](#experiment-e99)", 10)[-1] == "2 of 2, complete, earlier code"
+    fake.PRESETS["h200"] = Settings(7.0)
+    assert "**Made by earlier code.** The settings have changed since commit" in write(root)
+
+
+def test_an_amended_result_says_what_was_changed(fake, root, monkeypatch):
+    store(root)
+    store(root, "h200")
+    made_on_a_gpu(root, "h200")
+    folder = root / "book" / "results"
+    shutil.copytree(folder, root / "before")
+    monkeypatch.setattr(provenance, "code_hash", lambda exp: "0" * 16)
+    shutil.rmtree(root / "store")
+    store(root)
+    assert amend.declare(folder, root / "before", "clearer *words*")[1]
+    page = write(root)
+    said = "*The code has changed since: clearer \\*words\\*. The CPU result is equal to the last"
+    assert page.count(said) == 1 and "earlier code" not in page
+    # An amendment that the CPU result does not bear out stops the page.
+    path = folder / "amendments.json"
+    path.write_text(path.read_text().replace('"digest": "', '"digest": "0'))
+    with pytest.raises(PageError, match="are false"):
+        collect(folder)
 
 
 @pytest.mark.parametrize("suffix", ["json", "npz"])
