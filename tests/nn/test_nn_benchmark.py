@@ -3,13 +3,20 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from lindiff.nn.images import image_split  # noqa: E402
-from tests.benchmarks import training, training_plan, training_report, training_steps  # noqa: E402
+from tests.benchmarks import (  # noqa: E402
+    training,
+    training_page,
+    training_plan,
+    training_report,
+    training_steps,
+)
 from tests.benchmarks.measure import Missing  # noqa: E402
 from tests.benchmarks.training_plan import PRESETS, Task  # noqa: E402
 from tests.benchmarks.training_report import Report, Row, compare  # noqa: E402
@@ -172,3 +179,17 @@ def test_a_stacked_step_moves_every_model_its_own_way():
         for m in range(2)
     ]
     assert min(moved) > 0 and moved[0] != moved[1]
+
+
+def test_the_status_page_shows_the_stored_rates():
+    page = (Path(__file__).parents[2] / "book" / "status.md").read_text(encoding="utf-8")
+    assert page.endswith(training_page.section())
+
+
+def test_rows_that_a_device_could_not_measure_are_no_rates():
+    _, rows, left = training_page.stored("h200")
+    assert "against diffusers" in left and all(row.comparison not in left for row in rows)
+    _, rows, left = training_page.stored("cpu")
+    shown = training_page.section().split("on a CPU")[1]
+    assert left == [] and "left out:" not in shown and "| graph, bf16 |" not in shown
+    assert sum("left out: a CUDA graph needs" in row.note for row in rows) == 5
