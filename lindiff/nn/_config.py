@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from numbers import Real
 
 from lindiff.nn.noise_law import SIGMA_LAWS
 
@@ -76,8 +77,9 @@ class TrainConfig:
         for name in ("warmup", "seed_weights", "seed_noise"):
             _integer(name, getattr(self, name), 0)
         for name in ("learning_rate", "ema_halflife"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"`{name}` must be positive, not {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not 0 < value < math.inf:
+                raise ValueError(f"`{name}` must be a positive number, not {value!r}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"`betas` must be two numbers in [0, 1), not {self.betas!r}")
         choices = {

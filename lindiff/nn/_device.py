@@ -19,8 +19,18 @@ def resolve_precision(precision, device):
 
 
 def resolve_device(device):
-    """The torch.device of a name, with its number; says what to do if there is none."""
-    device = torch.device(device)
+    """The torch.device of a name, with its number; says what to do if there is none.
+
+    "auto" is the CUDA device, or the CPU where there is none.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"`device` must be 'auto', 'cpu', 'cuda' or a number such as 'cuda:1', not {device!r}"
+        ) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ValueError(

@@ -126,8 +126,9 @@ def diagnose(denoiser, train, test, *, sigmas=None, n_test=1000, n_pairs=500, se
     smaller error than both closed forms, a linearity well above the memoriser's, and rho
     near 1. A denoiser that memorises is near the memoriser, with rho far from 1.
     """
-    train = ev.points("train", _flat(train), minimum=2)
-    test = ev.points("test", _flat(test), minimum=2, dimension=train.shape[1])
+    shape = getattr(denoiser, "image_shape", None)
+    train = ev.points("train", _flat("train", train, shape), minimum=2)
+    test = ev.points("test", _flat("test", test, shape), minimum=2, dimension=train.shape[1])
     if train.device != test.device:
         raise ValueError(f"`train` is on {train.device}, `test` on {test.device}; move one")
     levels = [ev.noise_level(s) for s in (_SIGMAS if sigmas is None else np.ravel(sigmas))]
@@ -158,7 +159,13 @@ def _row(denoiser, closed, test, sigma, n_pairs, seed):
     )
 
 
-def _flat(images):
-    if isinstance(images, (torch.Tensor, np.ndarray)) and images.ndim > 2:
-        return images.reshape(len(images), -1)
-    return images
+def _flat(name, images, shape):
+    if not isinstance(images, (torch.Tensor, np.ndarray)) or images.ndim < 3:
+        return images
+    own = tuple(images.shape[1:])
+    if shape is not None and shape not in (own, (1, *own)):
+        raise ValueError(
+            f"`{name}` has images of shape {own}, the denoiser takes {shape} (channels, height, "
+            "width): move the axes"
+        )
+    return images.reshape(len(images), -1)

@@ -1,12 +1,14 @@
 """What all diagnostics share: checked points, equal noise, estimates with standard errors."""
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from lindiff.denoisers import AffineDenoiser, EmpiricalDenoiser, GaussianMixtureDenoiser
+from lindiff.nn._device_images import DeviceImages
 
 _ROWS = 1024
 _RESAMPLES = 400
@@ -35,10 +37,12 @@ def points(name, value, *, minimum=1, dimension=None):
         value = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         kind = getattr(value, "dtype", type(value).__name__)
-        raise TypeError(
-            f"`{name}` must be a floating-point tensor or array, got {kind}; "
-            "scale integer pixels to [-1, 1] by pixels / 127.5 - 1"
-        )
+        remedy = "convert it by numpy.asarray(..., dtype=float)"
+        if isinstance(value, DeviceImages):
+            remedy = "pass its rows, .flat()"
+        elif hasattr(value, "dtype"):
+            remedy = "scale integer pixels to [-1, 1] by pixels / 127.5 - 1"
+        raise TypeError(f"`{name}` must be a floating-point tensor or array, got {kind}; {remedy}")
     if value.ndim != 2 or value.shape[1] == 0:
         raise ValueError(
             f"`{name}` must have shape (n, d), got {tuple(value.shape)}; "
@@ -67,8 +71,9 @@ def noise_level(sigma):
 
 def count(name, value, minimum=1):
     """Return an integer that is at least `minimum`."""
-    if isinstance(value, bool) or int(value) != value or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}, got {value}")
+    whole = isinstance(value, Real) and not isinstance(value, bool) and value == value // 1
+    if not whole or value < minimum:
+        raise ValueError(f"`{name}` must be an integer >= {minimum}, got {value!r}")
     return int(value)
 
 
@@ -120,7 +125,10 @@ def noised(clean, sigma, seed, *, minimum=2):
 def apply(denoiser, x, sigma, name="denoiser"):
     """Return the denoised points (n, d) in float64, computed in pieces."""
     if not callable(getattr(denoiser, "denoise", None)):
-        raise TypeError(f"`{name}` must have a method denoise(x, sigma)")
+        raise TypeError(
+            f"`{name}` must have a method denoise(x, sigma); lindiff.nn.adapters makes one of a "
+            "network or a function"
+        )
     out = torch.empty(x.shape, dtype=torch.float64, device=x.device)
     for start in range(0, len(x), _ROWS):
         part = x[start : start + _ROWS]

@@ -1,5 +1,6 @@
 """A training in progress: its state on disk, its checkpoints and its clock."""
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 
 from lindiff.nn._device import numerics, resolve_precision
+from lindiff.nn._device_images import DeviceImages
 from lindiff.nn._graphs import GraphedStep
 from lindiff.nn._step import Stepper
 from lindiff.nn.checkpoints import (
@@ -73,8 +75,7 @@ class Run:
 
         self.config, self.folder, self.options = config, folder, options
         self.device, self.precision = device, resolve_precision(config.precision, device)
-        images = split.train.to(device)
-        _check_images(config, images)
+        images = _checked_images(config, split).to(device)
         self.fingerprint = split.train.fingerprint
         sigma_data = float(split.train.std)
         net = build(
@@ -110,7 +111,8 @@ class Run:
         self.done = self._over()
         self.checkpoints = [step for step in self.config.checkpoint_steps() if step > self.steps]
         if self.finished and not self._checkpoint_file.exists():
-            self._keep_checkpoint()
+            with contextlib.suppress(OSError):  # A folder that can only be read.
+                self._keep_checkpoint()
         self.stream, self.step = None, self.stepper.step
         if self.device.type == "cuda" and not self.done:
             self._prepare_cuda()
@@ -206,11 +208,13 @@ class Run:
         """Raise TrainingDiverged if the loss or a weight is not finite."""
         step = int(self.stepper.finite) + 1
         if step <= self.steps or not torch.isfinite(self.stepper.weights.detach().sum()):
+            at = min(step, self.steps)
             raise TrainingDiverged(
                 f"the loss of {self.config.arch!r} with learning rate "
-                f"{self.config.learning_rate:g} is not finite at step {min(step, self.steps)} "
-                f"({self.images_seen} images seen, {self.precision}): lower the learning rate or "
-                "lengthen the warm-up. Earlier checkpoints are kept"
+                f"{self.config.learning_rate:g} is not finite at step {at} "
+                f"({at * self.config.batch} images seen, {self.precision}): train in another "
+                "folder with a lower learning rate or a longer warm-up. What was saved before is "
+                "kept"
             )
 
     def save(self):
@@ -256,7 +260,7 @@ class Run:
         loose = {"config", "images_seen"} | ({"precision", "device"} if done else set())
         names = [name for name in here if name not in loose and here[name] != there.get(name)]
         if names:
-            differences = ", ".join(f"{n} {there.get(n)!r} there, {here[n]!r} here" for n in names)
+            differences = ", ".join(_differ(n, there.get(n), here[n]) for n in names)
             raise ValueError(
                 f"`folder` {self.folder} holds a training of another configuration "
                 f"({differences}): choose another folder or delete it"
@@ -285,9 +289,25 @@ def _foreign(tensors, own):
     return {**own, **{name: tensors[name] for name in shared}}
 
 
-def _check_images(config, images):
+def _differ(name, there, here):
+    if name == "fingerprint":
+        return f"other images: their fingerprint is {there[:8]} there, {here[:8]} here"
+    return f"{name} {there!r} there, {here!r} here"
+
+
+def _checked_images(config, split):
+    """The training images of a split, if they fit the configuration."""
+    images = getattr(split, "train", None)
+    if not isinstance(images, DeviceImages):
+        raise TypeError(
+            f"`split` must be a Split of lindiff.nn.images, got {type(split).__name__}; "
+            "split_from(train, test) makes one of arrays"
+        )
     if images.n != config.n_images or images.size != config.size:
         raise ValueError(
             f"`split` has {images.n} training images of side {images.size}; the configuration "
             f"says n_images={config.n_images}, size={config.size}"
         )
+    if images.std == 0:
+        raise ValueError("`split` has training images of one constant grey: nothing can be learnt")
+    return images

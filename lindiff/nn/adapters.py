@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lindiff import _check
+from lindiff.nn._device import resolve_device
 from lindiff.nn._points import full_precision, in_chunks, points
 
 __all__ = ["from_diffusers", "from_edm", "from_function", "from_k_diffusion"]
@@ -26,7 +27,7 @@ class AdaptedDenoiser:
     def __init__(self, function, image_shape, device):
         self.function = function
         self.image_shape = None if image_shape is None else _image_shape(image_shape)
-        self.device = device
+        self.device = None if device is None else resolve_device(device)
 
     @torch.no_grad()
     def denoise(self, x, sigma):
@@ -52,6 +53,10 @@ class AdaptedDenoiser:
         x = points(x) if isinstance(x, torch.Tensor) else _check.as_array("x", x)
         shape = self.image_shape or x.shape[-1:]
         dimension, device = math.prod(shape), self.device or getattr(x, "device", "cpu")
+        if x.ndim == 2 and x.shape[1] != dimension:
+            raise ValueError(
+                f"`x` has {x.shape[1]} pixels in a row, but `image_shape` {shape} has {dimension}"
+            )
 
         def flat(part, level):
             out = self.function(part.reshape(-1, *shape), level)
@@ -117,11 +122,17 @@ def from_edm(net, image_shape, *, device=None):
 
     Notes
     -----
+    A network in half or double precision gets its points and levels in that precision.
     `lindiff.nn.preconditioning.Preconditioned` has the same call. Karras et al. 2022.
     """
     if not callable(net):
         raise TypeError("`net` must be callable as net(x, sigma)")
-    return AdaptedDenoiser(net, image_shape, device or _device_of(net))
+    dtype = _dtype_of(net)
+
+    def clean(x, sigma):
+        return net(x.to(dtype), sigma.to(dtype))
+
+    return AdaptedDenoiser(clean, image_shape, device or _device_of(net))
 
 
 def from_k_diffusion(denoiser, image_shape, *, device=None):
@@ -167,7 +178,7 @@ def from_diffusers(model, scheduler, image_shape, *, timesteps="interpolated", d
     Notes
     -----
     :math:`\sigma_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}`; a last level without signal
-    (infinite sigma) is left out.
+    (infinite sigma) is left out. A model in half or double precision gets its points so.
     """
     prediction = getattr(getattr(scheduler, "config", None), "prediction_type", None)
     if prediction not in _PREDICTIONS or not hasattr(scheduler, "alphas_cumprod"):
@@ -177,13 +188,13 @@ def from_diffusers(model, scheduler, image_shape, *, timesteps="interpolated", d
         )
     if timesteps not in _TIMESTEPS:
         raise ValueError(f"`timesteps` must be one of {', '.join(_TIMESTEPS)}; got {timesteps!r}")
-    log_sigmas = _log_levels(scheduler)
+    log_sigmas, dtype = _log_levels(scheduler), _dtype_of(model)
 
     def clean(x, sigma):
         t = _timestep(sigma, log_sigmas, nearest=timesteps == "nearest")
         sigma = sigma.reshape(-1, *[1] * (x.ndim - 1))
         signal = (1 + sigma.square()).rsqrt()
-        out = _output(model(signal * x, t))
+        out = _output(model((signal * x).to(dtype), t))
         if prediction == "sample":
             return out
         if prediction == "epsilon":
@@ -223,10 +234,15 @@ def _output(out):
 
 
 def _image_shape(image_shape):
-    shape = tuple(_check.positive_int("image_shape", side) for side in image_shape)
-    if len(shape) != 3:
-        raise ValueError(f"`image_shape` must be (channels, height, width), got {shape}")
-    return shape
+    if not isinstance(image_shape, tuple | list) or len(image_shape) != 3:
+        raise ValueError(f"`image_shape` must be (channels, height, width), got {image_shape!r}")
+    return tuple(_check.positive_int("image_shape", side) for side in image_shape)
+
+
+def _dtype_of(net):
+    """Precision of the parameters, float32 without any."""
+    parameters = net.parameters() if isinstance(net, torch.nn.Module) else ()
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
 
 
 def _device_of(net):

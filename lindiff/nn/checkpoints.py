@@ -232,10 +232,23 @@ def save_checkpoint(path, net, config, images_seen, *, sigma_data, fingerprint=N
 
 
 def load_checkpoint(path, device="cpu"):
-    """Return (net, config, images_seen) of a file of `save_checkpoint`; `net` in eval mode."""
+    """Return (net, config, images_seen) of a file of `save_checkpoint`; `net` in eval mode.
+
+    Raises
+    ------
+    FileNotFoundError, CorruptFile
+        As `read_tensors`.
+    ValueError
+        If the file holds the state of a training and not a network.
+    """
     from lindiff.nn.build import build
 
     tensors, meta = read_tensors(path)
+    if "sigma_data" not in meta:
+        raise ValueError(
+            f"{Path(path).name} holds the state of a training, not a network: networks lie in "
+            "net-*.safetensors of a training with keep_checkpoints=True"
+        )
     config = TrainConfig(**meta["config"])
     net = build(
         config.arch,

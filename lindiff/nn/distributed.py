@@ -1,4 +1,11 @@
-"""One training on several devices: ``torchrun --nproc_per_node=2 -m lindiff.nn.distributed``.
+"""One training on several devices of a machine, for example on two::
+
+    torchrun --nproc_per_node=2 -m lindiff.nn.distributed --arch unet-16 --data toyfaces \\
+        --n-images 4096 --images-seen 1000000 --folder runs/unet-16
+
+The networks of its checkpoints lie in the folder, for `lindiff.nn.checkpoints.load_checkpoint`.
+The same command goes on with a training that was stopped. `train_distributed` takes images of
+one's own.
 
 Every process draws the whole batch from the same random streams and takes its share of it;
 `torch.nn.parallel.DistributedDataParallel` averages the gradients. The result is that of one
@@ -79,7 +86,9 @@ def main(arguments=None):
     dist.init_process_group(backend)
     try:
         split = image_split(config.data, config.n_images, subset=config.subset, size=config.size)
-        result = train_distributed(config, split, folder=folder, device=device, progress=True)
+        result = train_distributed(
+            config, split, folder=folder, device=device, progress=True, keep_checkpoints=True
+        )
         if dist.get_rank() == 0:
             print(f"{result.images_seen} images seen, loss {result.losses[-1, 1]:.4g}")
     finally:

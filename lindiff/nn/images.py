@@ -24,11 +24,14 @@ __all__ = [
     "image_split",
     "mixture_images",
     "shuffled_pixels",
+    "split_from",
     "toy_faces",
 ]
 
 # The drawn sets take S1, S2 and the test images from three far ranges of indices.
 _RANGE = 1 << 20
+# Standardised or Gaussian pixels are fine, grey levels up to 255 are not.
+_REACH = 20.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,54 @@ class Split:
     name: str
     fingerprint: str
     model: GaussianMixtureDenoiser | None = None
+
+
+def split_from(train, test, name="own"):
+    """Return images of one's own as a split, for `lindiff.nn.trainer.train`.
+
+    Parameters
+    ----------
+    train, test : array_like or torch.Tensor, shapes (n, size, size)
+        Grey images, uint8 or floats in [-1, 1]. Keep them apart: no test image among the
+        training images.
+    name : str
+        Goes with ``data`` of the training's configuration.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `DeviceImages`; also if the sizes differ, or floats reach far beyond [-1, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    >>> split = split_from(pixels[:32], pixels[32:])
+    >>> split.train.n, split.test.n, split.train.size
+    (32, 8, 8)
+    """
+    train, test = (_own(label, pixels) for label, pixels in (("train", train), ("test", test)))
+    if train.size != test.size:
+        raise ValueError(f"`test` has images of side {test.size}, `train` of side {train.size}")
+    return Split(train, test, name, train.fingerprint)
+
+
+def _own(label, pixels):
+    try:
+        images = pixels if isinstance(pixels, DeviceImages) else DeviceImages(pixels)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("`pixels`", f"`{label}`")) from error
+    reach = float(images.flat().abs().max())
+    if reach > _REACH:
+        raise ValueError(
+            f"`{label}` reaches {reach:g}, far beyond [-1, 1]: scale it by pixels / 127.5 - 1, or "
+            "pass uint8"
+        )
+    return images
 
 
 def image_split(name, n_images, *, subset=1, size=32, seed=0, n_test=2000, source="train"):

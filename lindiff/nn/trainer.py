@@ -46,10 +46,12 @@ def train(
     config : TrainConfig
         A larger `images_seen` than before continues a finished training.
     split : Split
-        Its `train` images are used, with their standard deviation as sigma_data.
+        Of `lindiff.nn.images.image_split`, or of `split_from` with images of one's own. Its
+        `train` images are used, with their standard deviation as sigma_data.
     folder : path
         Belongs to this training alone. While another process trains in it, this one waits.
     device : str or torch.device
+        "auto" takes the GPU if there is one.
     progress : bool
         Show a progress bar on standard error.
     compile : bool
@@ -86,6 +88,21 @@ def train(
         If another process trains in `folder` until the deadline.
     OSError
         If a file cannot be written; the state before it is kept.
+
+    Examples
+    --------
+    A network on images of one's own, which goes on from `folder` when it is called again:
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from lindiff.nn.images import split_from
+    >>> pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    >>> split = split_from(pixels[:32], pixels[32:], "noise")
+    >>> config = TrainConfig("unet-4", "noise", n_images=32, images_seen=64, size=8, batch=16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = train(config, split, folder=folder)
+    >>> result.finished, result.net.denoise(split.test.flat(), 0.5).shape
+    (True, torch.Size([8, 64]))
     """
     device = resolve_device(device)
     options = _options(
