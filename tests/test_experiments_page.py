@@ -202,6 +202,29 @@ def test_a_gpu_result_of_earlier_code_is_shown_with_its_age(fake, root, monkeypa
     assert "**Made by earlier code.** The settings have changed since commit" in write(root)
 
 
+def test_only_amendments_beside_the_results_count(fake, root, tmp_path, monkeypatch):
+    store(root, "h200")
+    made_on_a_gpu(root, "h200")
+    old = provenance.code_hash("e99_fake")
+    monkeypatch.setattr(provenance, "code_hash", lambda exp: "0" * 16)
+    entry = {"exp": "e99_fake", "before": old, "after": "0" * 16, "why": "w", "digest": "d"}
+    (tmp_path / "amendments.json").write_text(json.dumps([entry]))
+    monkeypatch.setattr(results, "default_folder", lambda: tmp_path)
+    assert "**Made by earlier code.** The code behind it has" in write(root)
+
+
+def test_an_earlier_result_that_lacks_an_entry_is_refused(fake, root, monkeypatch):
+    store(root, "h200")
+    made_on_a_gpu(root, "h200")
+    path = root / "book" / "results" / "e99_fake-h200.json"
+    record = json.loads(path.read_text())
+    del record["provenance"]["versions"]
+    path.write_text(json.dumps(record))
+    monkeypatch.setattr(provenance, "code_hash", lambda exp: "0" * 16)
+    with pytest.raises(PageError, match="json lacks versions; run"):
+        collect(root / "book" / "results")
+
+
 def test_an_amended_result_says_what_was_changed(fake, root, monkeypatch):
     store(root)
     store(root, "h200")

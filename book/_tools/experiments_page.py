@@ -74,15 +74,12 @@ def collect(folder):
             problems.append(f"{exp}-{preset} is of no known experiment and preset: remove it")
             continue
         try:
-            found[exp].results[preset] = _load(exp, preset, folder)
+            result, reason = _load(exp, preset, folder)
+            found[exp].results[preset] = _complete_record(exp, preset, result)
+            if reason:
+                found[exp].earlier[preset] = reason
         except results.ResultMismatch as error:
-            old = results.read(exp, preset, folder=folder)
-            if old.provenance.get("device") != "cuda":
-                problems.append(f"{error} (or remove the result)")
-                continue
-            # It cannot be made anew where there is no GPU: it is shown with its age.
-            found[exp].results[preset] = _complete_record(exp, preset, old)
-            found[exp].earlier[preset] = results.mismatch(exp, preset, old.provenance)
+            problems.append(f"{error} (or remove the result)")
         except (FileNotFoundError, ValueError) as error:
             problems.append(str(error))
     if problems:
@@ -109,7 +106,15 @@ def _stored(folder):
 
 
 def _load(exp, preset, folder):
-    return _complete_record(exp, preset, results.load(exp, preset, folder=folder))
+    """Return a result and, for one of a GPU, why it is not of the installed code."""
+    try:
+        return results.load(exp, preset, folder=folder), None
+    except results.ResultMismatch:
+        old = results.read(exp, preset, folder=folder)
+        if old.provenance.get("device") != "cuda":
+            raise
+        # It cannot be made anew where there is no GPU: it is shown with its age.
+        return old, results.mismatch(exp, preset, old.provenance, folder=folder)
 
 
 def _complete_record(exp, preset, result):

@@ -236,8 +236,8 @@ def _state(preset, result, earlier):
         what = "settings have" if "settings" in earlier else "code behind it has"
         said.append(
             f"**Made by earlier code.** The {what} changed since commit "
-            f"`{found['commit'][:12]}`, and there was no GPU to run it again. No chapter loads "
-            "it. The command below makes it anew."
+            f"`{found['commit'][:12]}`; chapters do not load it. Run the command below on a GPU "
+            "to make it anew."
         )
     if not result.complete:
         said.append(

@@ -1,4 +1,4 @@
-"""Command line of the experiments: ``python -m lindiff.experiments list | run | status``."""
+"""Command line: ``python -m lindiff.experiments list | run | status | judge | amend``."""
 
 import argparse
 import shlex

@@ -110,7 +110,7 @@ def difference(old, new):
     return next(
         f"the array {name} differs"
         for name, a, b in pairs
-        if a.dtype != b.dtype or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        if a.dtype != b.dtype or not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
     )
 
 

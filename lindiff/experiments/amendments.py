@@ -94,7 +94,8 @@ def digest(result):
         if name not in ASIDE:
             column = result.table[name]
             total.update(f"{name} {len(column)} ".encode())
-            total.update("\n".join(column).encode() if name in TEXTS else _bytes(column))
+            texts = name in TEXTS
+            total.update(json.dumps(column.tolist()).encode() if texts else _bytes(column))
     for name in sorted(result.arrays):
         array = np.asarray(result.arrays[name])
         total.update(f"{name} {array.dtype.str} {array.shape} ".encode())
@@ -105,5 +106,6 @@ def digest(result):
 def _bytes(array):
     array = np.ascontiguousarray(array)
     if array.dtype.kind in "fc":
-        array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
+        # Equal numbers have equal bytes: one NaN, and no zero with a sign.
+        array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array + 0)
     return array.tobytes()

@@ -26,6 +26,7 @@ __all__ = [
     "configuration_hash",
     "device_name",
     "hashed",
+    "made_by",
     "plain",
     "scrub",
     "source_hash",
@@ -183,6 +184,45 @@ def device_name(device):
 
         return torch.cuda.get_device_name()
     return f"cpu ({platform.machine()})"
+
+
+def made_by(table, origin, device):
+    """Return what made the rows of a table: commit, dirty, device, device_name, note.
+
+    The units may come from several calls, and the last one may have run none of them.
+
+    Parameters
+    ----------
+    table : Table
+        Its columns `git` and `device` say what made each row.
+    origin : tuple
+        What `commit` says in the last call.
+    device : {"cpu", "cuda"}
+        The device of the last call.
+
+    Returns
+    -------
+    dict
+        The commit and the device of the rows if they agree, else those of the last call and
+        a `note` that names all. `dirty` is None where it is not known. `device` is "cuda" if a
+        GPU made any row.
+    """
+    found = {"commit": origin[0], "dirty": origin[1]}
+    found |= {"device": device, "device_name": device_name(device)}
+    commits, devices = (
+        [name for name in dict.fromkeys(table[column].tolist()) if name]
+        for column in ("git", "device")
+    )
+    if len(commits) == 1 and commits != [origin[0][:12]]:
+        found |= {"commit": commits[0], "dirty": None}
+    if devices not in ([], [found["device_name"]]):
+        on_cpu = all(name.startswith("cpu") for name in devices)
+        found["device"] = "cpu" if on_cpu else "cuda"
+    if len(devices) == 1:
+        found["device_name"] = devices[0]
+    several = {"commits": commits, "devices": devices}
+    said = [f"{what} {', '.join(names)}" for what, names in several.items() if len(names) > 1]
+    return found | ({"note": f"units of {' and '.join(said)}"} if said else {})
 
 
 def scrub(text):

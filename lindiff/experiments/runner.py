@@ -233,8 +233,8 @@ def _collect(planned, device, folder, origin, fresh):
         arrays |= results.as_arrays(key, record["arrays"])
     criteria = list(planned.module.criteria(table, planned.settings))
     seconds = sum(record["seconds"] for record in done.values())
-    found = _provenance(planned, device, origin, seconds, failures, len(done))
-    found |= _mixture(table, found)
+    made = provenance.made_by(table, origin, device)
+    found = _provenance(planned, made, seconds, failures, len(done))
     whole = found["complete"] or not _is_complete(planned, folder)
     if done and whole and (fresh or not _up_to_date(planned, folder, criteria)):
         result = results.Result(table, criteria, found, arrays)
@@ -294,26 +294,11 @@ def _up_to_date(planned, folder, criteria):
     if stored is None:
         return False
     same = [entry.as_dict() for entry in criteria] == [c.as_dict() for c in stored.criteria]
-    return stored.complete and same
+    # Amendments rest on a CPU result of the installed code: units of it take the place.
+    return stored.complete and same and not stored.amended
 
 
-def _mixture(table, found):
-    """Say so if the units are not all of the commit and the device of the last call."""
-    said = {}
-    for column, entry, text in (
-        ("git", found["commit"][:12], "commits"),
-        ("device", found["device_name"], "devices"),
-    ):
-        names = [name for name in dict.fromkeys(table[column].tolist()) if name]
-        if names not in ([], [entry]):
-            said[text] = ", ".join(names)
-    if not said:
-        return {}
-    return {"note": "units of " + " and ".join(f"{k} {v}" for k, v in said.items())}
-
-
-def _provenance(planned, device, origin, seconds, failures, done):
-    commit, dirty = origin
+def _provenance(planned, made, seconds, failures, done):
     configuration, code = planned.hashes
     return {
         "exp": planned.exp,
@@ -324,16 +309,13 @@ def _provenance(planned, device, origin, seconds, failures, done):
         "units_done": done,
         "units_total": len(planned.units),
         "failures": failures,
-        "commit": commit,
-        "dirty": dirty,
         "configuration_hash": configuration,
         "code_hash": code,
         "code_files": provenance.code_files(planned.exp),
         "versions": provenance.versions(),
-        "device": device,
-        "device_name": provenance.device_name(device),
         "seed": getattr(planned.settings, "seed", None),
         "seconds": round(seconds, 3),
         "written": _now(),
-        "command": results.command(planned.exp, planned.preset, device),
+        "command": results.command(planned.exp, planned.preset, made["device"]),
+        **made,
     }

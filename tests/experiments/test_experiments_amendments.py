@@ -11,7 +11,7 @@ import pytest
 from lindiff.experiments import _registry, amend, amendments, provenance, results, runner
 from lindiff.experiments.__main__ import main
 from lindiff.experiments.amendments import Amendment
-from lindiff.experiments.rows import Row, judge
+from lindiff.experiments.rows import Row, Table, judge
 from lindiff.experiments.units import Unit
 
 WHY = "clearer messages"
@@ -139,6 +139,10 @@ def other_array(context, settings, number):
     return rows, arrays | {"squares": arrays["squares"] + 1e-16}
 
 
+def zeros(context, zero):
+    return [Row("zero", zero)], {"zeros": np.array([zero, zero])}
+
+
 def other_row(context, settings, number):
     rows, arrays = double(context, settings, number)
     return rows[:1], arrays
@@ -170,6 +174,24 @@ def test_a_number_that_moved_is_named_and_nothing_amended(fake, shelf, function,
     lines, equal = shelf.declare()
     assert not equal and lines == [f"e99_fake: not amended, {said}"]
     assert refused(shelf) and not (shelf.now / amendments.FILE).exists()
+
+
+def test_the_sign_of_zero_is_no_change(fake, shelf):
+    fake.units = lambda settings: [Unit("u", zeros, (0.0,))]
+    fake.criteria = lambda table, settings: []
+    shelf.change("zero")
+    fake.units = lambda settings: [Unit("u", zeros, (-0.0,))]
+    shelf.change("minus")
+    assert np.signbit(shelf.load("cpu").table["value"]).all()
+    assert shelf.declare() == (["e99_fake: amended, 1 numbers are equal"], True)
+
+
+def test_texts_are_kept_apart():
+    def one(*texts):
+        table = Table([Row(text, 1.0) for text in texts])
+        return amendments.digest(results.Result(table, [], {}, {}))
+
+    assert one("a\nb", "c") != one("a", "b\nc")
 
 
 def test_time_commit_and_device_are_no_numbers(fake, shelf, monkeypatch):
@@ -217,6 +239,16 @@ def test_problems_find_what_the_cpu_result_does_not_bear_out(fake, shelf):
     # A forged digest.
     path.write_text(json.dumps([entry | {"digest": "0" * 64}]))
     assert "are false" in amend.problems(shelf.now)[0]
+    # A number of the CPU result that is another since.
+    path.write_text(json.dumps([entry]))
+    cpu = shelf.load("cpu")
+    shown = cpu.arrays["u1/squares"]
+    results.save(
+        shelf.now, "e99_fake", "cpu", replace(cpu, arrays={**cpu.arrays, "u1/squares": shown + 1})
+    )
+    assert "are false" in amend.problems(shelf.now)[0]
+    results.save(shelf.now, "e99_fake", "cpu", cpu)
+    assert amend.problems(shelf.now) == []
     # An amendment of an experiment that is not there.
     path.write_text(json.dumps([entry | {"exp": "e98_other"}]))
     assert "no experiment" in amend.problems(shelf.now)[0]
@@ -325,18 +357,58 @@ def test_results_of_other_code_are_not_judged(fake, shelf, capsys):
     assert (shelf.now / "e99_fake-h200.json").read_bytes() == content
 
 
-def test_a_run_of_several_commits_names_them(fake, tmp_path, monkeypatch):
-    def note(commit, device="cpu"):
-        monkeypatch.setattr(provenance, "commit", lambda: (commit, False))
-        monkeypatch.setattr(provenance, "device_name", lambda _: device)
-        runner.run("e99", "cpu", out=tmp_path)
-        return results.load("e99", "cpu", folder=tmp_path / "results").provenance.get("note")
+def test_an_amended_result_gives_way_to_the_finished_units(shelf):
+    old = shelf.load("cpu")
+    shelf.change()
+    shelf.declare()
+    results.save(shelf.now, "e99_fake", "cpu", old)
+    assert shelf.load("cpu").amended == (WHY,)
+    assert "of other code: run `python -m" in amend.problems(shelf.now)[0]
+    # All units of the new code lie in the store: the command that was named must help.
+    shelf.run("cpu")
+    assert shelf.load("cpu").amended == () and amend.problems(shelf.now) == []
 
+
+class Calls:
+    """Calls of one run at several commits and on several devices."""
+
+    def __init__(self, folder, monkeypatch):
+        self.folder, self.monkeypatch = folder, monkeypatch
+
+    def __call__(self, commit, device="cpu (x)", dirty=False):
+        self.monkeypatch.setattr(provenance, "commit", lambda: (commit, dirty))
+        self.monkeypatch.setattr(provenance, "device_name", lambda _: device)
+        runner.run("e99", "cpu", out=self.folder)
+        return results.load("e99", "cpu", folder=self.folder / "results").provenance
+
+
+@pytest.fixture
+def call(fake, tmp_path, monkeypatch):
     fake.units = lambda settings: units(settings)[:1]
-    assert note("aaa") is None
-    assert note("bbb") is None
+    return Calls(tmp_path, monkeypatch)
+
+
+def test_a_run_of_several_commits_names_them(fake, call):
+    first = call("a" * 40)
+    assert first["commit"] == "a" * 40 and "note" not in first
     fake.units = units
-    assert note("bbb", "gpu") == "units of commits aaa, bbb and devices cpu, gpu"
+    found = call("b" * 40, "NVIDIA T9000")
+    assert found["commit"] == "b" * 40
+    assert found["note"] == (
+        "units of commits aaaaaaaaaaaa, bbbbbbbbbbbb and devices cpu (x), NVIDIA T9000"
+    )
+    # A GPU has made a part of it: it cannot be made anew without one.
+    assert found["device"] == "cuda" and found["command"].endswith("--device cuda")
+
+
+def test_a_call_that_ran_no_unit_does_not_name_itself(fake, call):
+    call("a" * 40, "NVIDIA T9000")
+    fake.criteria = harder
+    found = call("b" * 40, "cpu (x)", dirty=True)
+    assert [entry in found for entry in ("note", "judged")] == [False, False]
+    assert (found["commit"], found["dirty"]) == ("a" * 12, None)
+    assert (found["device"], found["device_name"]) == ("cuda", "NVIDIA T9000")
+    assert found["command"].endswith("--device cuda")
 
 
 def test_the_amendments_of_the_book_hold():
