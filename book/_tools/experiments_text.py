@@ -27,6 +27,14 @@ READING = (
     "set, D\\* the optimal one; see [Notation](notation.md).",
     "f<sub>mem</sub> is the share of samples that copy a training image, SW2 the sliced "
     "2-Wasserstein distance.",
+    "Along an eigenvector, the gain is the factor that a denoiser applies to the noisy image, "
+    "λ<sub>i</sub> / (λ<sub>i</sub> + σ²) for D<sub>G</sub>; the gain error is what a network has "
+    "more. Delta is the squared distance of both denoisers along it, over the error that "
+    "D<sub>G</sub> has there. Modes are numbered from the largest λ<sub>i</sub>.",
+    "The Pythagoras ratio ρ is the squared distance from D<sub>G</sub> over the error that the "
+    "denoiser saves against it: 1 for the optimal denoiser, below 0 for one that is worse than "
+    "D<sub>G</sub>. The relative change of samples in E10 is that against the whole trajectory "
+    "from the same noise.",
     "*Control above*: a wrong version of the formula is computed too and must exceed the bound.",
     "Where the plan leaves open how samples are averaged, both the root mean square and the "
     "median are judged; the identifier of the median ends in m. These rows, and the second mixture "
@@ -46,9 +54,6 @@ READING = (
     "takes the error of the expected share. No verdict but that of E12.c1 changed.",
     "E2.f keeps the scaling of the input, so it does not test a network without any "
     "preconditioning, as the plan asks.",
-    "Results marked as made by earlier code could not be run again for lack of a GPU. In E4 at "
-    "preset h100-slice the noise that E4.a subtracts is too small, since images are used more than "
-    "once; its value is an upper bound.",
     "E15 is an addition of the book and not in the plan. It repeats the network figure of Halder "
     "2024 with the U-Net of that paper on 8 × 8 images of independent Gaussian pixels; K is the "
     "number of sampling steps, e<sub>OG</sub> and e<sub>TG</sub> the distances of generated from "
@@ -56,6 +61,11 @@ READING = (
     "smaller rerun, and are older than the runs shown. E15.d was badly chosen: it takes the "
     "largest of 15 ratios, and with four repetitions noise alone brings one above 1 nine times out "
     "of ten. The table of presets does not give its networks.",
+)
+EARLIER = (
+    "Results marked as made by earlier code could not be run again for lack of a GPU. In E4 at "
+    "preset h100-slice the noise that E4.a subtracts is too small, since images are used more than "
+    "once; its value is an upper bound."
 )
 _WORDS = {
     "beta": "β",
@@ -96,6 +106,7 @@ def render_page(experiments, plans):
 
 def _introduction(experiments):
     closed = _listed([e.label for e in experiments if not e.networks])
+    reading = READING + ((EARLIER,) if any(e.earlier for e in experiments) else ())
     return (
         "An experiment computes a table of numbers and then judges its criteria. A criterion is "
         "a statement with a threshold. The thresholds stand in a plan that was written after a "
@@ -105,7 +116,7 @@ def _introduction(experiments):
         f"{closed} train no network and compute on the CPU at every preset. The "
         "others train small U-Nets and perceptrons on grey images. A network is trained once "
         "and shared by E1 to E14; its time counts for the one that came first.\n\n"
-        "How to read the tables:\n\n" + "\n".join(f"- {line}" for line in READING)
+        "How to read the tables:\n\n" + "\n".join(f"- {line}" for line in reading)
     )
 
 
@@ -242,7 +253,7 @@ def _state(preset, result, earlier):
     if not result.complete:
         said.append(
             f"**Partial result: {found['units_done']} of {found['units_total']} units.** "
-            "Criteria that need the others are not judged."
+            "Criteria are judged on these; those that need the others are not judged."
         )
     failures = [f"- {_plain(key)}: {_plain(why)}" for key, why in found["failures"].items()]
     if failures:

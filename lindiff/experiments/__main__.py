@@ -1,6 +1,7 @@
 """Command line: ``python -m lindiff.experiments list | run | status | judge | amend``."""
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -13,7 +14,7 @@ Finished units are kept in --out and never run twice; a run that was stopped at 
 goes on with the same command. Result files go to book/results when the package lies in its
 repository, --out is left at its default and the preset is not smoke; otherwise to
 <out>/results. --results chooses another folder. Exit codes: 0 all units finished, 1 a unit
-failed, 2 a wrong argument or a missing device, 3 the budget ended before all units.
+failed, 2 a wrong argument or a missing device, 3 the budget ended before all units were tried.
 Where git does not know it, the variable LINDIFF_COMMIT names the commit of the code.
 """
 
@@ -32,7 +33,7 @@ def parser():
     run = commands.add_parser("run", help="run what is missing, judge the criteria, store")
     run.add_argument("name", nargs="+", help="names such as e07, or all")
     run.add_argument(
-        "--preset", default="cpu", help="smoke, cpu (default), t4, h200 or what list shows"
+        "--preset", default="cpu", help="smoke, cpu (default), t4, h100-slice, h200: see list"
     )
     run.add_argument("--budget", type=float, metavar="SECONDS", help="stop cleanly after this time")
     run.add_argument(
@@ -82,6 +83,9 @@ def main(arguments=None):
     except (ValueError, runner.NoDevice) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # Who reads has seen enough, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print(f"error: {error}; finished units are kept", file=sys.stderr)
         return 1
@@ -126,13 +130,15 @@ def _run(options):
         number = getattr(options, name)
         if number is not None and number <= 0:
             raise ValueError(f"--{name} must be positive, got {number:g}")
+    if options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out {options.out} is no folder: name another one")
     names = _names(options)
     ends_at = None if options.budget is None else time.time() + options.budget
     for name in names:  # A wrong preset or device ends the command before anything runs.
         module = runner.plan(name, options.preset, options.out).module
         runner.resolve_device(options.device, options.preset, module)
-    codes = [_run_one(name, options, ends_at) for name in names]
-    return 1 if 1 in codes else max(codes)
+    # As long as units wait for time, the same command has to go on.
+    return max(_run_one(name, options, ends_at) for name in names)
 
 
 def _names(options):
@@ -162,9 +168,9 @@ def _run_one(name, options, ends_at):
         progress=not options.quiet,
     )
     print("\n".join(report.outcome_lines(name, options.preset, outcome)), flush=True)
-    if outcome.failures:
-        return 1
-    return 0 if outcome.complete else 3
+    if outcome.done + len(outcome.failures) < outcome.total:
+        return 3
+    return 1 if outcome.failures else 0
 
 
 def _result_folder(options):

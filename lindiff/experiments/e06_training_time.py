@@ -211,7 +211,12 @@ class _Reader:
 
 _DISTANCE = "distance from the Gaussian denoiser of the training images, sigma = 0.5"
 TESTS = (
-    ("a", f"{_DISTANCE}: last over least, least inside, N <= 256", ">= 1.2", _Reader.minimum),
+    (
+        "a",
+        f"{_DISTANCE}, N <= 256: last over least value; the least must come before the end",
+        ">= 1.2",
+        _Reader.minimum,
+    ),
     ("b.1", "share of copies where that distance is least", "0", _Reader.no_copies),
     (
         "b.2",

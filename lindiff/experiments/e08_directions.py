@@ -199,7 +199,8 @@ TESTS = (
     ("b.1", "delta in modes 1 to 5, largest over sigma, same net", "<= 0.15", _Reader.leading),
     (
         "b.2",
-        "delta in modes 6 to 20 and 21 to 60, nearest to a limit; above modes 1 to 5",
+        "delta in modes 6 to 20 and 21 to 60, the value nearest to a limit; all must exceed "
+        "delta in modes 1 to 5",
         "in [0.05, 0.7]",
         _Reader.middle,
     ),

@@ -200,7 +200,8 @@ def criteria(table, settings):
             modes = table.value("modes", **run)
             if modes < 4:
                 raise MissingRow(f"{modes:.0f} modes passed half way; a fit needs 4")
-            return row["value"], holds(row["value"], quality), row["stderr"]
+            passed = holds(row["value"], quality)
+            return row["value"], passed, row["stderr"], f"R2 = {quality:.2f}"
 
         return found
 

@@ -132,7 +132,9 @@ class _Reader:
         errors = ratio("mse")
         if abs(errors - 1).max() > 0.05:
             worst = max(errors, key=lambda ratio: abs(ratio - 1))
-            raise NotJudgeable(f"their held-out errors differ by a factor of {worst:.2f}")
+            raise NotJudgeable(
+                f"their held-out errors differ by a factor of {worst:.2f}, more than 5 %"
+            )
         distances = ratio("rmse_to_gaussian")
         worst = distances[abs(distances - 1).argmax()]
         return worst, abs(worst - 1) <= 0.35

@@ -226,10 +226,16 @@ def made_by(table, origin, device):
 
 
 def scrub(text):
-    """Return `text` without the absolute paths of this machine."""
+    """Return `text` without the absolute paths of this machine.
+
+    Paths below the current folder become relative to it.
+    """
+    here = str(Path.cwd())
+    if len(here) > 1:
+        text = text.replace(here + os.sep, "")
     places = {
         str(PACKAGE.parent): "<package>",
-        str(Path.cwd()): "<here>",
+        here: "<here>",
         sys.prefix: "<python>",
         str(Path.home()): "<home>",
     }

@@ -23,7 +23,10 @@ def outcome_lines(exp, preset, outcome):
     lines += [f"  unit {key} failed: {error}" for key, error in outcome.failures.items()]
     if not outcome.done:
         return [*lines, "  no unit is finished: no criterion is judged, no result written"]
-    return [*lines, *criterion_lines(outcome.criteria), f"  result in {outcome.folder}"]
+    place = f"result in {outcome.folder}"
+    if outcome.folder is None:
+        place = "no result written: complete ones are there already"
+    return [*lines, *criterion_lines(outcome.criteria), f"  {place}"]
 
 
 def criterion_lines(criteria):
@@ -47,6 +50,11 @@ def status_lines(folder, out):
             line = _status(name, preset, folder, out)
             if line:
                 lines.append(f"{name} {preset}: {line}")
+    if any("; stale, run" in line for line in lines):
+        lines.append(
+            "stale: other code or settings than the installed ones made these numbers; they "
+            "hold for the commit that the result names"
+        )
     return lines or ["no experiment has run yet"]
 
 

@@ -213,7 +213,9 @@ class Criterion:
         What was found.
     passed : bool or None
         None if it cannot be judged; `reason` then says why.
-    dataset, reason : str
+    dataset : str
+    reason : str
+        Why it is not judged, or what else the verdict rests on.
     stderr : float or None
     run_ids : tuple of str
         Keys of the units behind the value.
@@ -259,8 +261,9 @@ def judge(id, text, threshold, test: Callable, *, dataset="", run_ids=(), table=
     id, text, threshold, dataset, run_ids
         As in `Criterion`.
     test : callable
-        Called without arguments; returns ``(value, passed)`` or ``(value, passed, stderr)``.
-        It raises `MissingRow` where the table does not hold what it needs.
+        Called without arguments; returns ``(value, passed)``, then if there are any the
+        standard error and, as `reason`, what else the verdict rests on. It raises
+        `MissingRow` where the table does not hold what it needs.
     table : Table, optional
         The one that `test` asks: `run_ids` are then the units whose rows it asked for.
 
@@ -288,5 +291,5 @@ def judge(id, text, threshold, test: Callable, *, dataset="", run_ids=(), table=
         run_ids = sorted(table.asked)
     if value is None or not np.isfinite(value):
         return Criterion(id, text, threshold, None, None, dataset, reason, None, run_ids)
-    stderr = rest[0] if rest else None
-    return Criterion(id, text, threshold, value, passed, dataset, "", stderr, run_ids)
+    stderr, reason = (*rest, *(None, "")[len(rest) :])
+    return Criterion(id, text, threshold, value, passed, dataset, reason, stderr, run_ids)

@@ -35,8 +35,8 @@ class Outcome:
     failures : dict
         The sentence of each failed unit by key.
     criteria : list of Criterion
-    folder : pathlib.Path
-        Where the result files lie.
+    folder : pathlib.Path or None
+        Where the result files lie; None if complete ones were left in place of a part.
     """
 
     done: int
@@ -179,6 +179,8 @@ def run(
     context = Context(planned.exp, preset, device, networks, ends_at, origin[0][:12])
     before = planned.records()
     missing = [u for u in planned.units if not is_done(before[u.key])]
+    # Those that failed come last: a budget goes to the others first.
+    missing.sort(key=lambda unit: before[unit.key] is not None)
     calls = [
         _jobs.Job(u.key, _run_unit, (context, planned.store, u, planned.fingerprint(u)))
         for u in missing
@@ -222,7 +224,7 @@ def _collect(planned, device, folder, origin, fresh):
     """Evaluate the criteria on what is finished and write the result files.
 
     Without fresh units a result that is up to date is left as it is. A part never takes the
-    place of the whole: a complete result of the same code and settings stays.
+    place of the whole, of whatever code: it goes to the working store.
     """
     records = planned.records()
     done = {key: record for key, record in records.items() if is_done(record)}
@@ -235,8 +237,11 @@ def _collect(planned, device, folder, origin, fresh):
     seconds = sum(record["seconds"] for record in done.values())
     made = provenance.made_by(table, origin, device)
     found = _provenance(planned, made, seconds, failures, len(done))
-    whole = found["complete"] or not _is_complete(planned, folder)
-    if done and whole and (fresh or not _up_to_date(planned, folder, criteria)):
+    if not found["complete"] and _is_complete(planned, folder):
+        folder = planned.store.root / "results"
+        if _is_complete(planned, folder):
+            return Outcome(len(done), len(planned.units), failures, criteria, None)
+    if done and (fresh or not _up_to_date(planned, folder, criteria)):
         result = results.Result(table, criteria, found, arrays)
         results.save(folder, planned.exp, planned.preset, result)
     return Outcome(len(done), len(planned.units), failures, criteria, folder)
@@ -285,8 +290,11 @@ def _stored(planned, folder):
 
 
 def _is_complete(planned, folder):
-    stored = _stored(planned, folder)
-    return stored is not None and stored.complete
+    """Whether a complete result lies in a folder, of whatever code."""
+    try:
+        return results.read(planned.exp, planned.preset, folder=folder).complete
+    except (OSError, ValueError):
+        return False
 
 
 def _up_to_date(planned, folder, criteria):

@@ -73,7 +73,8 @@ class UnitStore:
     """
 
     def __init__(self, folder, exp, preset):
-        self.folder = Path(folder) / exp / preset / "units"
+        self.root = Path(folder)
+        self.folder = self.root / exp / preset / "units"
 
     def path(self, key):
         """Where the record of a unit lies."""

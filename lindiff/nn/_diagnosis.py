@@ -16,7 +16,8 @@ MSE per pixel on the test images: the denoiser, and the closed forms of the trai
   (Gaussian: their mean and covariance; memoriser: the images themselves).
 linearity: centred, 1 for an affine map; the memoriser's score is the baseline.
 RMSE to: distance of the denoiser from each closed form.
-rho: squared distance to the Gaussian over the error it saves; 1 for an optimal denoiser."""
+rho: squared distance to the Gaussian over the error it saves; 1 for an optimal denoiser,
+  below 0 for one that is worse than the Gaussian."""
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def test_deadline_ends_a_training_and_the_next_call_goes_on(context):
 
 def test_diverged_training_says_so(context):
     config = replace(PLAN.config(16), learning_rate=1e30, warmup=0)
-    with pytest.raises(TrainingDiverged, match="lower the learning rate"):
+    with pytest.raises(TrainingDiverged, match="in another folder with a lower learning rate"):
         nets.trained(context, config, PLAN)
 
 

@@ -387,8 +387,8 @@ def test_numerics_are_restored():
     [
         ({"batch": 0}, "`batch` must be an integer of at least 1"),
         ({"images_seen": 1e6}, "`images_seen` must be an integer"),
-        ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
-        ({"learning_rate": math.nan}, "`learning_rate` must be positive"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be a positive number"),
+        ({"learning_rate": math.nan}, "`learning_rate` must be a positive number"),
         ({"betas": (0.9, 1.0)}, "`betas` must be two numbers"),
         ({"subset": 3}, "`subset` must be one of"),
         ({"precision": "tf32"}, "`precision` must be one of"),
