@@ -67,19 +67,12 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(arguments)
     try:
-        if options.command == "run":
-            code = _run(options)
-            if code == 3:
-                print(f"go on with `python -m lindiff.experiments {shlex.join(arguments)}`")
-            return code
-        if options.command == "amend":
-            folder = options.results or results.default_folder()
-            lines, equal = amend.declare(
-                folder, options.before, options.why, leave_out=options.leave_out
-            )
-            print("\n".join(lines))
-            return 0 if equal else 1
-        lines = _lines(options)
+        code, lines = _carried_out(options)
+        if code == 3:
+            lines = [f"go on with `python -m lindiff.experiments {shlex.join(arguments)}`"]
+        if lines:
+            print("\n".join(lines), flush=True)
+        return code
     except (ValueError, runner.NoDevice) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -92,17 +85,23 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("stopped; finished units are kept: the same command goes on", file=sys.stderr)
         return 130
-    print("\n".join(lines))
-    return 0
 
 
-def _lines(options):
+def _carried_out(options):
+    """Return the exit code of a command and the lines it ends with."""
+    if options.command == "run":
+        return _run(options), []
     folder = options.results or results.default_folder()
     if options.command == "list":
-        return report.list_lines(folder)
+        return 0, report.list_lines(folder)
     if options.command == "judge":
-        return _judge(options, folder)
-    return report.status_lines(folder, options.out)
+        return 0, _judge(options, folder)
+    if options.command == "amend":
+        lines, equal = amend.declare(
+            folder, options.before, options.why, leave_out=options.leave_out
+        )
+        return (0 if equal else 1), lines
+    return 0, report.status_lines(folder, options.out)
 
 
 def _judge(options, folder):

@@ -207,6 +207,54 @@ def test_a_part_does_not_replace_the_whole(fake, tmp_path):
     assert not results.load("e99", "smoke", folder=tmp_path / "other").complete
 
 
+def test_a_part_of_new_code_does_not_replace_the_whole_of_old_code(
+    fake, tmp_path, monkeypatch, capsys
+):
+    folder, store = tmp_path / "results", tmp_path / "store"
+    runner.run("e99", "smoke", out=store, folder=folder)
+    content = {path: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(provenance, "code_hash", lambda exp: "new")
+    fake.units = lambda s: [*units(s), Unit("slow", slow, (s,))]
+    command = ["run", "e99", "--preset", "smoke", "--out", str(store), "--results", str(folder)]
+    assert main([*command, "--quiet", "--budget", "50"]) == 3
+    assert {path: path.read_bytes() for path in folder.iterdir()} == content
+    assert f"result in {store / 'results'}" in capsys.readouterr().out
+    assert results.read("e99", "smoke", folder=store / "results").provenance["units_done"] == 3
+    assert main([*command, "--quiet"]) == 0
+    found = results.read("e99", "smoke", folder=folder)
+    assert found.complete and found.provenance["code_hash"] == "new"
+
+
+def test_a_part_is_not_written_beside_a_whole_in_the_store(fake, tmp_path, monkeypatch, capsys):
+    assert runner.run("e99", "smoke", out=tmp_path).complete
+    monkeypatch.setattr(provenance, "code_hash", lambda exp: "new")
+    fake.units = lambda s: [*units(s), Unit("bad", broken, (s,))]
+    command = ["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]
+    assert main(command) == 1
+    assert "no result written: complete ones are there already" in capsys.readouterr().out
+    assert results.read("e99", "smoke", folder=tmp_path / "results").complete
+
+
+def test_a_failed_unit_does_not_end_a_run_in_slices(fake, tmp_path):
+    fake.units = lambda s: [Unit("bad", broken, (s,)), *units(s), Unit("slow", slow, (s,))]
+    command = ["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]
+    assert main([*command, "--budget", "50"]) == 3
+    # What failed is tried again, after all that was not.
+    assert main(command) == 1
+    assert CALLS == ["broken", 1, 2, 3, "slow", "slow", "broken"]
+
+
+def test_paths_below_the_current_folder_can_be_pasted():
+    said = provenance.scrub(f"delete {os.getcwd()}/store/nets/3f, not {os.getcwd()}")
+    assert said in ("delete store/nets/3f, not <here>", "delete store/nets/3f, not <package>")
+
+
+def test_a_reader_that_has_seen_enough():
+    command = f"{sys.executable} -m lindiff.experiments list | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 def where(context, settings):
     return [Row(context.folder.name, 1.0)]
 
@@ -247,6 +295,14 @@ def test_wrong_arguments_end_with_one_sentence(fake, tmp_path, capsys, arguments
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
     assert CALLS == []
+
+
+def test_a_store_that_is_a_file(fake, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    command = ["run", "e99", "--preset", "smoke", "--out", str(tmp_path / "file")]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "is no folder: name another one" in said and said.count("\n") == 1
 
 
 def test_no_gpu(fake, tmp_path, capsys, monkeypatch):
@@ -458,6 +514,8 @@ def test_criterion_says_why_it_is_not_judged():
         Criterion("E1.a", "t", "> 0", None, None)
     assert judge("E1.a", "t", "> 0", lambda: (np.nan, False)).reason == "no finite value"
     assert replace(judge("E1.a", "t", "> 0", lambda: (1.0, True, 0.1))).stderr == 0.1
+    found = judge("E1.a", "t", "> 0", lambda: (1.0, False, 0.1, "R2 = 0.3"))
+    assert (found.verdict, found.stderr, found.reason) == ("failed", 0.1, "R2 = 0.3")
 
 
 def test_context_clock():

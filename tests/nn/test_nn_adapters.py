@@ -1,5 +1,6 @@
 """Networks of other libraries as denoisers, checked by the algebra of their conventions."""
 
+import copy
 import math
 from types import SimpleNamespace
 
@@ -168,7 +169,9 @@ def test_denoisers_with_the_call_of_edm(adapter):
     array = ours.denoise(x.numpy(), sigma.numpy())
     assert array.dtype == np.float64
     np.testing.assert_allclose(array, net.denoise(x, sigma).numpy(), rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match=r"`x` has 49 pixels in a row, but `image_shape` \(1, 8, 8\) has 64"):
+    with pytest.raises(
+        ValueError, match=r"`x` has 49 pixels in a row, but `image_shape` \(1, 8, 8\) has 64"
+    ):
         ours.denoise(torch.zeros(2, 49), 0.5)
     with pytest.raises(ValueError, match="training mode"):
         adapter(net.train(), SHAPE)
@@ -201,3 +204,45 @@ def test_answers_of_another_shape_fail():
         adapters.from_function(lambda x, sigma: 0.0, SHAPE).denoise(noisy(), 0.5)
     with pytest.raises(TypeError, match="`f` must be a function"):
         adapters.from_function(None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_in_other_precisions(dtype):
+    x, sigma = noisy(4), 0.7
+    single = adapters.from_diffusers(unet(), scheduler(), SHAPE).denoise(x, sigma)
+    found = adapters.from_diffusers(unet().to(dtype), scheduler(), SHAPE).denoise(x, sigma)
+    assert found.dtype == torch.float32
+    bound = {torch.float16: 2e-2, torch.bfloat16: 1e-1, torch.float64: 1e-4}[dtype]
+    assert 0 < (found - single).abs().max() < bound
+
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(1, 1, 1)
+
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = copy.deepcopy(layer)
+
+        def forward(self, x, sigma):
+            return self.layer(x) / (1 + sigma.reshape(-1, 1, 1, 1))
+
+    single = adapters.from_edm(Scaled().eval(), SHAPE).denoise(x, sigma)
+    found = adapters.from_edm(Scaled().eval().to(dtype), SHAPE).denoise(x, sigma)
+    assert found.dtype == torch.float32
+    assert 0 < (found - single).abs().max() < bound
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_devices_are_refused_at_once():
+    with pytest.raises(ValueError, match="sees no CUDA device: pass device='cpu'"):
+        adapters.from_function(lambda x, sigma: x, device="cuda")
+    with pytest.raises(ValueError, match=r"must be 'auto', 'cpu', 'cuda' or a number .*'gpu'"):
+        adapters.from_k_diffusion(lambda x, sigma: x, SHAPE, device="gpu")
+    ours = adapters.from_function(lambda x, sigma: x, device="auto")
+    assert ours.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("shape", [48, (8, 8), (1, 2, 3, 4)])
+def test_shape_of_images_has_three_sides(shape):
+    with pytest.raises(ValueError, match=r"`image_shape` must be \(channels, height, width\)"):
+        adapters.from_function(lambda x, sigma: x, shape)

@@ -11,7 +11,9 @@ torch = pytest.importorskip("torch")
 from lindiff.denoisers import AffineDenoiser, GaussianMixtureDenoiser  # noqa: E402
 from lindiff.gaussians import wasserstein2_squared  # noqa: E402
 from lindiff.nn import _similarity as similarity  # noqa: E402
+from lindiff.nn import adapters  # noqa: E402
 from lindiff.nn import diagnostics as dg  # noqa: E402
+from lindiff.nn._device_images import DeviceImages  # noqa: E402
 from lindiff.nn.closed_forms import GaussianDenoiser, MemorisingDenoiser  # noqa: E402
 
 D = 12
@@ -341,3 +343,28 @@ class TestDiagnose:
 def test_public_names_have_docstrings():
     assert sorted(dg.__all__) == dg.__all__
     assert [name for name in dg.__all__ if not getattr(dg, name).__doc__] == []
+
+    def test_axes_must_fit_those_of_the_denoiser(self):
+        images = torch.randn(6, 4, 5, 3)
+        rgb = adapters.from_function(lambda x, sigma: x, (3, 4, 5))
+        with pytest.raises(ValueError, match=r"`train` has images of shape \(4, 5, 3\).*move the"):
+            dg.diagnose(rgb, images, images, sigmas=[0.5])
+        moved = images.movedim(-1, 1)
+        found = dg.diagnose(rgb, moved, moved, sigmas=[0.5])
+        flat = dg.diagnose(rgb, moved.reshape(6, -1), moved.reshape(6, -1), sigmas=[0.5])
+        assert found.rows == flat.rows
+        grey = adapters.from_function(lambda x, sigma: x, (1, 4, 5))
+        one = images[..., 0].contiguous()
+        assert dg.diagnose(grey, one, one, sigmas=[0.5]).dimension == 20
+
+    def test_messages_name_the_remedy(self):
+        images = DeviceImages(np.zeros((4, 3, 3), np.uint8))
+        with pytest.raises(TypeError, match=r"`train` must be .* DeviceImages; pass its rows"):
+            dg.diagnose(None, images, images)
+        with pytest.raises(TypeError, match=r"got list; convert it by numpy\.asarray"):
+            dg.diagnose(None, [[0.1]], [[0.1]])
+        x = torch.randn(4, 3)
+        with pytest.raises(TypeError, match=r"lindiff\.nn\.adapters makes one"):
+            dg.diagnose(lambda x, sigma: x, x, x)
+        with pytest.raises(ValueError, match="`n_pairs` must be an integer >= 1, got 'x'"):
+            dg.diagnose(adapters.from_function(lambda x, s: x), x, x, n_pairs="x")

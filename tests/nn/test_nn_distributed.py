@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from lindiff.nn import distributed
 from lindiff.nn.build import build
-from lindiff.nn.checkpoints import load_state, read_tensors
+from lindiff.nn.checkpoints import checkpoint_path, load_checkpoint, load_state, read_tensors
 from lindiff.nn.images import image_split
 from lindiff.nn.trainer import TrainConfig, train
 
@@ -123,6 +123,7 @@ def test_command_line_with_one_process(alone, tmp_path, monkeypatch, capsys):
     )
     result, tensors = alone
     assert f"320 images seen, loss {result.losses[-1, 1]:.4g}" in capsys.readouterr().out
+    assert load_checkpoint(checkpoint_path(tmp_path, 320))[2] == 320
     found = load_state(tmp_path)[0]
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 

@@ -311,6 +311,25 @@ def test_no_person_is_in_two_parts_of_the_faces():
     assert disjoint(DeviceImages(first), DeviceImages(second), DeviceImages(test))
 
 
+def test_images_of_ones_own():
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    split = images.split_from(pixels[:20], torch.from_numpy(pixels[20:]), "mine")
+    assert (split.name, split.train.n, split.test.n) == ("mine", 20, 10)
+    assert split.fingerprint == split.train.fingerprint
+    unit = images.split_from(pixels[:20] / 127.5 - 1, pixels[20:])
+    assert torch.allclose(unit.train.flat(), split.train.flat(), atol=1e-6)
+    for train, test, said in (
+        (pixels.astype(float), pixels, "`train` reaches 255, far beyond .* pixels / 127.5 - 1"),
+        (pixels, pixels[:, :4, :4], "`test` has images of side 4, `train` of side 8"),
+        (pixels[0], pixels, "`train` must have shape"),
+        (pixels, np.full((2, 8, 8), np.nan), "`test` has NaN"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            images.split_from(train, test)
+    with pytest.raises(TypeError, match="`train` must be uint8 or floats"):
+        images.split_from(pixels.astype(int), pixels)
+
+
 def test_shuffling_moves_whole_pixels():
     held = DeviceImages(images.toy_faces(40, 8, seed=0))
     moved = images.shuffled_pixels(held, 3)

@@ -305,7 +305,7 @@ def test_state_of_another_configuration(changes, difference, stopped):
 
 def test_other_pixels_are_noticed(stopped):
     split = image_split("toyfaces", 32, size=8, seed=5)
-    with pytest.raises(ValueError, match="fingerprint"):
+    with pytest.raises(ValueError, match=r"other images: their fingerprint is [0-9a-f]{8} there,"):
         train(CONFIG, split, folder=stopped)
 
 
@@ -391,6 +391,19 @@ def test_full_disk(stopped, straight, monkeypatch):
     monkeypatch.undo()
     result = train(CONFIG, split_of(CONFIG), folder=stopped)
     assert torch.equal(weights(result.net), weights(straight[1].net))
+
+
+def test_a_finished_training_in_a_folder_that_can_only_be_read(straight, tmp_path, monkeypatch):
+    train(CONFIG, split_of(CONFIG), folder=tmp_path)
+    monkeypatch.setattr(checkpoints.os, "fsync", full_disk)
+    found = train(CONFIG, split_of(CONFIG), folder=tmp_path, keep_checkpoints=True)
+    assert torch.equal(weights(found.net), weights(straight[1].net))
+    assert not list(tmp_path.glob("net-*"))
+
+
+def test_a_state_is_no_network(stopped):
+    with pytest.raises(ValueError, match="holds the state of a training, not a network"):
+        load_checkpoint(stopped / checkpoints.NEWEST)
 
 
 def test_really_full_disk(tmp_path, straight):

@@ -12,7 +12,7 @@ from lindiff.nn._device import numerics, resolve_device, resolve_precision
 from lindiff.nn._step import Stepper
 from lindiff.nn.build import build
 from lindiff.nn.checkpoints import FolderLock, checkpoint_path, load_checkpoint
-from lindiff.nn.images import image_split
+from lindiff.nn.images import image_split, split_from
 from lindiff.nn.noise_law import draw_sigma, initial_loss, weighted_loss
 from lindiff.nn.trainer import TrainConfig, TrainingDiverged, train, train_many
 
@@ -333,7 +333,7 @@ def test_divergence_names_the_step_and_keeps_checkpoints(tmp_path, monkeypatch):
         step(stepper)
 
     monkeypatch.setattr(Stepper, "step", poisoned)
-    with pytest.raises(TrainingDiverged, match=r"'mlp-16' with learning rate 0\.001.*at step 13 "):
+    with pytest.raises(TrainingDiverged, match=r"'mlp-16' .* 0\.001 .*at step 13 \(208 images"):
         train(config, split_of(config), folder=tmp_path, keep_checkpoints=True)
     assert issubclass(TrainingDiverged, RuntimeError)
     monkeypatch.undo()
@@ -342,6 +342,16 @@ def test_divergence_names_the_step_and_keeps_checkpoints(tmp_path, monkeypatch):
     resumed = train(config, split_of(config), folder=tmp_path)
     clean = train(config, split_of(config), folder=tmp_path / "clean")
     assert torch.equal(weights(resumed.net), weights(clean.net))
+
+
+def test_split_must_be_one(tmp_path):
+    pixels = np.zeros((32, 8, 8), np.uint8)
+    with pytest.raises(TypeError, match=r"got ndarray; split_from\(train, test\) makes one"):
+        train(config_of(), pixels, folder=tmp_path)
+    with pytest.raises(ValueError, match="one constant grey"):
+        train(config_of(), split_from(pixels, pixels), folder=tmp_path)
+    with pytest.raises(ValueError, match="`learning_rate` must be a positive number, not '1e-3'"):
+        config_of(learning_rate="1e-3")
 
 
 def test_progress_goes_to_standard_error(tmp_path, capsys):
