@@ -113,7 +113,7 @@ def _judge(options, folder):
             if options.preset not in (None, preset):
                 continue
             try:
-                changed = runner.judge(name, preset, folder=folder)
+                changed = amend.judge(name, preset, folder=folder)
             except FileNotFoundError:
                 continue
             except results.ResultMismatch as error:

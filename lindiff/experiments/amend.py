@@ -1,16 +1,17 @@
-"""Declare amendments of the stored results, and see whether they hold."""
+"""Stored results without running: declare amendments, see whether they hold, judge anew."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from lindiff.experiments import _registry, amendments, provenance, results
+from lindiff.experiments import _registry, amendments, provenance, results, runner
 from lindiff.experiments.amendments import FILE, Amendment
 from lindiff.experiments.rows import TEXTS
 from lindiff.experiments.store import write_bytes
 
-__all__ = ["PRESET", "declare", "problems"]
+__all__ = ["PRESET", "declare", "judge", "problems"]
 
 PRESET = "cpu"
 
@@ -154,3 +155,33 @@ def problems(folder):
                 f"the amendments of {exp} are false: the numbers of its {PRESET} result are others"
             )
     return found
+
+
+def judge(exp, preset, *, folder):
+    """Judge a stored result by the criteria of the installed code, and store what differs.
+
+    Returns
+    -------
+    dict
+        By criterion (identifier and data set) whose verdict differs, the verdict before and now.
+
+    Raises
+    ------
+    ResultMismatch, FileNotFoundError, ValueError
+        As `results.load`: the numbers must belong to the installed code.
+    """
+    planned = runner.plan(exp, preset)
+    result = results.load(exp, preset, folder=folder)
+    criteria = list(planned.module.criteria(result.table, planned.settings))
+    if [c.as_dict() for c in criteria] == [c.as_dict() for c in result.criteria]:
+        return {}
+    judged = {"judged": runner.now(), "judged_by": provenance.commit()[0]}
+    new = replace(result, criteria=criteria, provenance=result.provenance | judged)
+    results.save(folder, planned.exp, preset, new)
+    before, now = (
+        {f"{c.id} {c.dataset}".strip(): c.verdict for c in each}
+        for each in (result.criteria, criteria)
+    )
+    names = dict.fromkeys((*before, *now))
+    pairs = {name: (before.get(name, "absent"), now.get(name, "absent")) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from lindiff.experiments.rows import Table
 from lindiff.experiments.store import UnitStore
 from lindiff.experiments.units import Context, OutOfTime
 
-__all__ = ["NoDevice", "Outcome", "Plan", "judge", "plan", "resolve_device", "run"]
+__all__ = ["NoDevice", "Outcome", "Plan", "now", "plan", "resolve_device", "run"]
 
 DEFAULT_STORE = Path("_build/experiments")
 
@@ -247,37 +247,8 @@ def _collect(planned, device, folder, origin, fresh):
     return Outcome(len(done), len(planned.units), failures, criteria, folder)
 
 
-def judge(exp, preset, *, folder):
-    """Judge a stored result by the criteria of the installed code, and store what differs.
-
-    Returns
-    -------
-    dict
-        By criterion (identifier and data set) whose verdict differs, the verdict before and now.
-
-    Raises
-    ------
-    ResultMismatch, FileNotFoundError, ValueError
-        As `results.load`: the numbers must belong to the installed code.
-    """
-    planned = plan(exp, preset)
-    result = results.load(exp, preset, folder=folder)
-    criteria = list(planned.module.criteria(result.table, planned.settings))
-    if [c.as_dict() for c in criteria] == [c.as_dict() for c in result.criteria]:
-        return {}
-    judged = {"judged": _now(), "judged_by": provenance.commit()[0]}
-    new = replace(result, criteria=criteria, provenance=result.provenance | judged)
-    results.save(folder, planned.exp, preset, new)
-    before, now = (
-        {f"{c.id} {c.dataset}".strip(): c.verdict for c in each}
-        for each in (result.criteria, criteria)
-    )
-    names = dict.fromkeys((*before, *now))
-    pairs = {name: (before.get(name, "absent"), now.get(name, "absent")) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _now():
+def now():
+    """Return the time as a result stores it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -323,7 +294,7 @@ def _provenance(planned, made, seconds, failures, done):
         "versions": provenance.versions(),
         "seed": getattr(planned.settings, "seed", None),
         "seconds": round(seconds, 3),
-        "written": _now(),
+        "written": now(),
         "command": results.command(planned.exp, planned.preset, made["device"]),
         **made,
     }
