@@ -52,8 +52,8 @@ READING = (
     "their variance, and E12.c1 had passed by that; the standard errors of SW2 in E9 and E10 had "
     "left out the samples of the solver, now each set of samples has noise of its own; E13.a2 "
     "takes the error of the expected share. No verdict but that of E12.c1 changed.",
-    "E2.f keeps the scaling of the input, so it does not test a network without any "
-    "preconditioning, as the plan asks.",
+    "E2.f keeps the scaling of the input, while the plan asks for a network without any "
+    "preconditioning.",
     "E15 is an addition of the book and not in the plan. It repeats the network figure of Halder "
     "2024 with the U-Net of that paper on 8 × 8 images of independent Gaussian pixels; K is the "
     "number of sampling steps, e<sub>OG</sub> and e<sub>TG</sub> the distances of generated from "
