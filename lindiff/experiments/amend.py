@@ -48,8 +48,9 @@ def declare(folder, before, why, *, leave_out=()):
     if not Path(before).is_dir():
         raise ValueError(f"--before {before} is no folder; give a copy of the results")
     leave_out = {_registry.resolve(name) for name in leave_out}
+    # Earlier ones stay, also where they lead nowhere now: other CPU results may be to come.
     known, lines, equal = amendments.read(folder), [], True
-    added = []
+    content = list(known)
     for exp in _registry.names():
         try:
             old, new = (results.read(exp, PRESET, folder=place) for place in (before, folder))
@@ -67,9 +68,8 @@ def declare(folder, before, why, *, leave_out=()):
             lines.append(f"{exp}: not amended, {trouble}")
             continue
         lines.append(f"{exp}: amended, {len(new.table)} numbers are equal")
-        added.append(Amendment(exp, first, last, " ".join(why.split()), amendments.digest(new)))
-    content = [e for e in known if _leads_somewhere(e, known + added)]
-    content += [entry for entry in added if entry not in content]
+        entry = Amendment(exp, first, last, " ".join(why.split()), amendments.digest(new))
+        content += [entry] if entry not in content else []
     if content != known:
         entries = [entry.as_dict() for entry in content]
         write_bytes(Path(folder) / FILE, (json.dumps(entries, indent=1) + "\n").encode())

@@ -75,16 +75,16 @@ def read(folder):
 
 
 def chain(amendments, exp, before, after):
-    """Return the amendments that lead from one code of an experiment to another, or None."""
-    steps = {entry.before: entry for entry in amendments if entry.exp == exp}
-    found, at = [], before
-    while at != after:
-        step = steps.pop(at, None)
-        if step is None:
-            return None
-        found.append(step)
-        at = step.after
-    return found
+    """Return the fewest amendments that lead from one code of an experiment to another, or None."""
+    paths, seen = [(before, [])], {before}
+    for at, path in paths:
+        if at == after:
+            return path
+        for entry in amendments:
+            if (entry.exp, entry.before) == (exp, at) and entry.after not in seen:
+                seen.add(entry.after)
+                paths.append((entry.after, [*path, entry]))
+    return None
 
 
 def digest(result):
