@@ -76,10 +76,11 @@ def main(arguments=None):
     except (ValueError, runner.NoDevice) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # Who reads has seen enough, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and options.command in ("list", "status"):
+            # Who reads has seen enough, as `head` does.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         print(f"error: {error}; finished units are kept", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -95,7 +96,7 @@ def _carried_out(options):
     if options.command == "list":
         return 0, report.list_lines(folder)
     if options.command == "judge":
-        return 0, _judge(options, folder)
+        return _judge(options, folder)
     if options.command == "amend":
         lines, equal = amend.declare(
             folder, options.before, options.why, leave_out=options.leave_out
@@ -105,9 +106,9 @@ def _carried_out(options):
 
 
 def _judge(options, folder):
-    """Judge stored results anew; those of other code are named and left."""
+    """Judge stored results anew; those of other code or damaged are named and left."""
     names = _registry.names() if "all" in options.name else map(_registry.resolve, options.name)
-    lines = []
+    code, lines = 0, []
     for name in names:
         for preset in _registry.load(name).PRESETS:
             if options.preset not in (None, preset):
@@ -116,12 +117,13 @@ def _judge(options, folder):
                 changed = amend.judge(name, preset, folder=folder)
             except FileNotFoundError:
                 continue
-            except results.ResultMismatch as error:
+            except (results.ResultMismatch, ValueError) as error:
+                code = 1
                 lines.append(f"{name} {preset}: not judged, {error}")
                 continue
             said = [f"{criterion} {a} -> {b}" for criterion, (a, b) in changed.items()]
             lines.append(f"{name} {preset}: {'; '.join(said) or 'the same verdicts'}")
-    return lines or ["there is no such result"]
+    return (code, lines) if lines else (2, ["there is no such result"])
 
 
 def _run(options):
@@ -136,8 +138,15 @@ def _run(options):
     for name in names:  # A wrong preset or device ends the command before anything runs.
         module = runner.plan(name, options.preset, options.out).module
         runner.resolve_device(options.device, options.preset, module)
-    # As long as units wait for time, the same command has to go on.
+    # Where units failed before comes last, and as long as units wait for time, the same command
+    # has to go on.
+    names.sort(key=lambda name: _failed_before(name, options))
     return max(_run_one(name, options, ends_at) for name in names)
+
+
+def _failed_before(name, options):
+    records = runner.plan(name, options.preset, options.out).records().values()
+    return any(record is not None and not runner.is_done(record) for record in records)
 
 
 def _names(options):

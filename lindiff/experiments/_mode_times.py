@@ -127,4 +127,5 @@ def exponent(targets, times):
         return np.nan, np.nan, np.nan
     line = linregress(-np.log(targets[keep]), np.log(times[keep]))
     # A constant has no correlation.
-    return float(line.slope), float(line.stderr), float(np.nan_to_num(line.rvalue) ** 2)
+    error, correlation = np.nan_to_num([line.stderr, line.rvalue])
+    return float(line.slope), float(error), float(correlation**2)

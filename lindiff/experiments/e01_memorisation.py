@@ -168,7 +168,7 @@ class _Reader:
         if sizes[0] > 256 or sizes[-1] < 8192:
             raise NotJudgeable("the two cosines do not cross on this grid of N")
         # A grid that covers the range shows that there is none: its far end stands for it.
-        return sizes[-1 if lead[0] < 0 else 0], False
+        return sizes[-1 if lead[0] < 0 else 0], False, None, "no crossing: an end of the grid"
 
     def weights(self):
         n = max(sizes_in(self.table, "twin_cosine", seed=1))

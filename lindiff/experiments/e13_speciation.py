@@ -204,6 +204,7 @@ def _speciation_level(table, metric, dataset):
 def _simulation(table):
     _, values, _ = table.curve("cloning_simulated", "sigma")
     _, expected, _ = table.curve("cloning_expected", "sigma")
+    expected = np.clip(expected, 0, 1)
     n = table.where("cloning_simulated")["n_eval"].min()
     # The error that the expected value has: a simulated 1 would have none. At least one draw.
     errors = np.maximum(np.sqrt(expected * (1 - expected) / n), 1 / n)

@@ -205,11 +205,9 @@ def trained(context, config, plan, *, beside=()):
         If the deadline came first; the state of the training is saved.
     """
     if is_trained(context, config):
-        try:
+        # A damaged one is written again by the finished training.
+        with contextlib.suppress(checkpoints.CorruptFile):
             return _found(context, config, counts(config)[-1], plan.n_test)
-        except checkpoints.CorruptFile:
-            # The state of the training holds the same weights and writes them again.
-            _path(context, config, counts(config)[-1]).unlink(missing_ok=True)
     _train(context, config, plan, beside)
     return _found(context, config, counts(config)[-1], plan.n_test)
 

@@ -203,9 +203,9 @@ def made_by(table, origin, device):
     Returns
     -------
     dict
-        The commit and the device of the rows if they agree, else those of the last call and
-        a `note` that names all. `dirty` is None where it is not known. `device` is "cuda" if a
-        GPU made any row.
+        The commit of the rows if they agree, else that of the last call and a `note` that
+        names all; the devices of the rows. `dirty` is None where it is not known. `device` is
+        "cuda" if a GPU made any row.
     """
     found = {"commit": origin[0], "dirty": origin[1]}
     found |= {"device": device, "device_name": device_name(device)}
@@ -218,8 +218,8 @@ def made_by(table, origin, device):
     if devices not in ([], [found["device_name"]]):
         on_cpu = all(name.startswith("cpu") for name in devices)
         found["device"] = "cpu" if on_cpu else "cuda"
-    if len(devices) == 1:
-        found["device_name"] = devices[0]
+    if devices:
+        found["device_name"] = ", ".join(devices)
     several = {"commits": commits, "devices": devices}
     said = [f"{what} {', '.join(names)}" for what, names in several.items() if len(names) > 1]
     return found | ({"note": f"units of {' and '.join(said)}"} if said else {})

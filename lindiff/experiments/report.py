@@ -25,7 +25,7 @@ def outcome_lines(exp, preset, outcome):
         return [*lines, "  no unit is finished: no criterion is judged, no result written"]
     place = f"result in {outcome.folder}"
     if outcome.folder is None:
-        place = "no result written: complete ones are there already"
+        place = "no result written: a complete one, perhaps of other code, is there already"
     return [*lines, *criterion_lines(outcome.criteria), f"  {place}"]
 
 

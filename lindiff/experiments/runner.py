@@ -214,7 +214,8 @@ def _run_unit(context, store, unit, fingerprint):
         rows = [row.filled(**defaults) for row in rows]
         store.save(unit.key, fingerprint, rows, arrays, seconds)
     except OutOfTime:
-        return
+        # It goes on: an earlier failure is over.
+        store.forget(unit.key)
     except Exception as error:
         sentence = provenance.scrub(f"{type(error).__name__}: {error}".strip().split("\n")[0])
         store.save_failure(unit.key, fingerprint, sentence, time.monotonic() - started)

@@ -104,6 +104,10 @@ class UnitStore:
             {"status": "failed", "fingerprint": fingerprint, "seconds": seconds, "error": error},
         )
 
+    def forget(self, key):
+        """Remove the record of a unit, if there is one."""
+        self.path(key).unlink(missing_ok=True)
+
     def _write(self, key, record):
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
         write_bytes(self.path(key), text.encode())

@@ -1,7 +1,6 @@
 """What all diagnostics share: checked points, equal noise, estimates with standard errors."""
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +70,10 @@ def noise_level(sigma):
 
 def count(name, value, minimum=1):
     """Return an integer that is at least `minimum`."""
-    whole = isinstance(value, Real) and not isinstance(value, bool) and value == value // 1
+    try:
+        whole = not isinstance(value, bool) and int(value) == value
+    except (TypeError, ValueError, OverflowError):
+        whole = False
     if not whole or value < minimum:
         raise ValueError(f"`{name}` must be an integer >= {minimum}, got {value!r}")
     return int(value)

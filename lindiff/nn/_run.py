@@ -1,6 +1,5 @@
 """A training in progress: its state on disk, its checkpoints and its clock."""
 
-import contextlib
 import time
 from dataclasses import asdict, dataclass
 
@@ -12,9 +11,11 @@ from lindiff.nn._device_images import DeviceImages
 from lindiff.nn._graphs import GraphedStep
 from lindiff.nn._step import Stepper
 from lindiff.nn.checkpoints import (
+    CorruptFile,
     FolderLock,
     checkpoint_path,
     load_state,
+    read_tensors,
     save_checkpoint,
     save_state,
 )
@@ -110,9 +111,8 @@ class Run:
         self.saved_at = time.monotonic()
         self.done = self._over()
         self.checkpoints = [step for step in self.config.checkpoint_steps() if step > self.steps]
-        if self.finished and not self._checkpoint_file.exists():
-            with contextlib.suppress(OSError):  # A folder that can only be read.
-                self._keep_checkpoint()
+        if self.finished and self._last_is_lost():
+            self._keep_checkpoint()
         self.stream, self.step = None, self.stepper.step
         if self.device.type == "cuda" and not self.done:
             self._prepare_cuda()
@@ -193,8 +193,21 @@ class Run:
     def _checkpoint_file(self):
         return checkpoint_path(self.folder, self.images_seen)
 
+    def _last_is_lost(self):
+        if not self._keeps:
+            return False
+        try:
+            read_tensors(self._checkpoint_file)
+        except (FileNotFoundError, CorruptFile):
+            return True
+        return False
+
+    @property
+    def _keeps(self):
+        return self.options.rank == 0 and self.options.keep_checkpoints
+
     def _keep_checkpoint(self):
-        if self.options.rank == 0 and self.options.keep_checkpoints:
+        if self._keeps:
             save_checkpoint(
                 self._checkpoint_file,
                 self.stepper.ema_net,

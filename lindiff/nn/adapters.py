@@ -102,7 +102,7 @@ def from_function(f, image_shape=None, *, device=None):
     return AdaptedDenoiser(f, image_shape, device)
 
 
-def from_edm(net, image_shape, *, device=None):
+def from_edm(net, image_shape, *, device=None, dtype=None):
     """Make a denoiser of a network of EDM, ``net(x, sigma)`` = D(x, sigma).
 
     Parameters
@@ -114,6 +114,9 @@ def from_edm(net, image_shape, *, device=None):
         (channels, height, width).
     device : optional
         By default that of the parameters of `net`.
+    dtype : torch.dtype, optional
+        Precision of the points and levels that `net` gets, float32 by default. A network in half
+        precision that does not convert them itself needs its own; small levels lose digits.
 
     Raises
     ------
@@ -122,25 +125,24 @@ def from_edm(net, image_shape, *, device=None):
 
     Notes
     -----
-    A network in half or double precision gets its points and levels in that precision.
     `lindiff.nn.preconditioning.Preconditioned` has the same call. Karras et al. 2022.
     """
     if not callable(net):
         raise TypeError("`net` must be callable as net(x, sigma)")
-    dtype = _dtype_of(net)
 
     def clean(x, sigma):
         return net(x.to(dtype), sigma.to(dtype))
 
-    return AdaptedDenoiser(clean, image_shape, device or _device_of(net))
+    function = net if dtype is None else clean
+    return AdaptedDenoiser(function, image_shape, device or _device_of(net))
 
 
-def from_k_diffusion(denoiser, image_shape, *, device=None):
+def from_k_diffusion(denoiser, image_shape, *, device=None, dtype=None):
     """Make a denoiser of a k-diffusion denoiser, ``denoiser(x, sigma)`` = D(x, sigma).
 
     Parameters and errors are those of `from_edm`: both libraries share the call.
     """
-    return from_edm(denoiser, image_shape, device=device)
+    return from_edm(denoiser, image_shape, device=device, dtype=dtype)
 
 
 def from_diffusers(model, scheduler, image_shape, *, timesteps="interpolated", device=None):
@@ -234,9 +236,10 @@ def _output(out):
 
 
 def _image_shape(image_shape):
-    if not isinstance(image_shape, tuple | list) or len(image_shape) != 3:
+    sides = tuple(image_shape) if np.iterable(image_shape) else ()
+    if len(sides) != 3:
         raise ValueError(f"`image_shape` must be (channels, height, width), got {image_shape!r}")
-    return tuple(_check.positive_int("image_shape", side) for side in image_shape)
+    return tuple(_check.positive_int("image_shape", side) for side in sides)
 
 
 def _dtype_of(net):

@@ -71,8 +71,8 @@ def train(
         weights. It must not change `net`.
     keep_checkpoints : bool
         Also keep the averaged weights of each checkpoint, for
-        `lindiff.nn.checkpoints.load_checkpoint`. If those of the end are lost, a call on the
-        finished training writes them again from its state.
+        `lindiff.nn.checkpoints.load_checkpoint`. If those of the end are lost or damaged, a
+        call on the finished training writes them again from its state.
 
     Returns
     -------
@@ -205,6 +205,7 @@ def _run_group(group, start, results, progress):
                 for index in [index for index, run in runs.items() if run.done]:
                     with contextlib.closing(runs.pop(index)) as run:
                         results[index] = run.result()
+                    del run
                 for index, error in (_advance(runs, bar) if runs else {}).items():
                     runs.pop(index).close()
                     results[index] = error

@@ -339,11 +339,6 @@ class TestDiagnose:
             with pytest.raises(ValueError, match="sigma"):
                 dg.diagnose(mixture, train, test, sigmas=sigmas)
 
-
-def test_public_names_have_docstrings():
-    assert sorted(dg.__all__) == dg.__all__
-    assert [name for name in dg.__all__ if not getattr(dg, name).__doc__] == []
-
     def test_axes_must_fit_those_of_the_denoiser(self):
         images = torch.randn(6, 4, 5, 3)
         rgb = adapters.from_function(lambda x, sigma: x, (3, 4, 5))
@@ -368,3 +363,8 @@ def test_public_names_have_docstrings():
             dg.diagnose(lambda x, sigma: x, x, x)
         with pytest.raises(ValueError, match="`n_pairs` must be an integer >= 1, got 'x'"):
             dg.diagnose(adapters.from_function(lambda x, s: x), x, x, n_pairs="x")
+
+
+def test_public_names_have_docstrings():
+    assert sorted(dg.__all__) == dg.__all__
+    assert [name for name in dg.__all__ if not getattr(dg, name).__doc__] == []

@@ -225,6 +225,9 @@ def test_lost_network_of_a_finished_training_is_written_again(straight, tmp_path
 
     train(CONFIG, split_of(CONFIG), folder=tmp_path, keep_checkpoints=True)
     before = networks()
+    damage(checkpoint_path(tmp_path, 640), "cut")
+    train(CONFIG, split_of(CONFIG), folder=tmp_path, keep_checkpoints=True)
+    assert networks() == before
     checkpoint_path(tmp_path, 640).unlink()
     train(CONFIG, split_of(CONFIG), folder=tmp_path)
     assert networks().keys() == before.keys() - {checkpoint_path(tmp_path, 640).name}
@@ -393,12 +396,16 @@ def test_full_disk(stopped, straight, monkeypatch):
     assert torch.equal(weights(result.net), weights(straight[1].net))
 
 
-def test_a_finished_training_in_a_folder_that_can_only_be_read(straight, tmp_path, monkeypatch):
+def test_a_lost_network_on_a_full_disk(straight, tmp_path, monkeypatch):
     train(CONFIG, split_of(CONFIG), folder=tmp_path)
-    monkeypatch.setattr(checkpoints.os, "fsync", full_disk)
-    found = train(CONFIG, split_of(CONFIG), folder=tmp_path, keep_checkpoints=True)
-    assert torch.equal(weights(found.net), weights(straight[1].net))
-    assert not list(tmp_path.glob("net-*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.os, "fsync", full_disk)
+        with pytest.raises(OSError, match=r"cannot write net-0000000640\.safetensors .* free at"):
+            train(CONFIG, split_of(CONFIG), folder=tmp_path, keep_checkpoints=True)
+        found = train(CONFIG, split_of(CONFIG), folder=tmp_path)
+        assert torch.equal(weights(found.net), weights(straight[1].net))
+    train(CONFIG, split_of(CONFIG), folder=tmp_path, keep_checkpoints=True)
+    assert len(list(tmp_path.glob("net-*"))) == 1
 
 
 def test_a_state_is_no_network(stopped):
