@@ -256,7 +256,11 @@ def test_problems_find_what_the_cpu_result_does_not_bear_out(fake, shelf):
     path.write_text(json.dumps([entry | {"after": "elsewhere"}]))
     assert amend.problems(shelf.now) == [] and refused(shelf)
     path.write_text(json.dumps([entry]))
-    # A CPU result of other code, and none.
+    # A CPU result that is not complete, one of other code, and none.
+    record = json.loads((shelf.now / "e99_fake-cpu.json").read_text())
+    record["provenance"]["complete"] = False
+    (shelf.now / "e99_fake-cpu.json").write_text(json.dumps(record))
+    assert "rest on a cpu result of other code" in amend.problems(shelf.now)[0]
     shelf.code["e99_fake"] = "newer"
     path.write_text(json.dumps([entry | {"after": "newer"}]))
     assert "of other code: run `python -m" in amend.problems(shelf.now)[0]
@@ -350,7 +354,7 @@ def test_stored_numbers_are_judged_by_the_installed_criteria(fake, shelf, capsys
     assert found.provenance["judged"] >= found.provenance["written"]
     assert (shelf.now / "e99_fake-h200.npz").read_bytes() == numbers
     assert [c.verdict for c in shelf.load("cpu").criteria] == ["passed"]
-    assert command(shelf, "judge", "e99", "--preset", "t4") == 0
+    assert command(shelf, "judge", "e99", "--preset", "t4") == 2
     assert "there is no such result" in capsys.readouterr().out
 
 
@@ -358,8 +362,12 @@ def test_results_of_other_code_are_not_judged(fake, shelf, capsys):
     shelf.code["e99_fake"] = "new"
     fake.criteria = harder
     content = (shelf.now / "e99_fake-h200.json").read_bytes()
-    assert command(shelf, "judge", "e99", "--preset", "h200") == 0
+    assert command(shelf, "judge", "e99", "--preset", "h200") == 1
     assert "not judged, the result e99_fake-h200 was made by other code" in capsys.readouterr().out
+    (shelf.now / "e99_fake-h200.npz").write_bytes(b"half")
+    assert command(shelf, "judge", "all") == 1
+    said = capsys.readouterr().out
+    assert "h200: not judged, e99_fake-h200.npz is damaged" in said and "cpu: not judged" in said
     assert (shelf.now / "e99_fake-h200.json").read_bytes() == content
 
 

@@ -244,6 +244,38 @@ def test_a_failed_unit_does_not_end_a_run_in_slices(fake, tmp_path):
     assert CALLS == ["broken", 1, 2, 3, "slow", "slow", "broken"]
 
 
+def test_an_experiment_that_failed_before_comes_last(fake, tmp_path, monkeypatch):
+    other = types.SimpleNamespace(**{**vars(fake), "units": lambda s: [Unit("good", slow, (s,))]})
+    fake.units = lambda s: [Unit("bad", late, (s,))]
+    modules = {"e98_late": fake, "e99_fake": other}
+    monkeypatch.setattr(_registry, "names", lambda: list(modules))
+    monkeypatch.setattr(_registry, "load", modules.__getitem__)
+    command = ["run", "all", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]
+    # Without this order the unit that fails takes every slice for itself.
+    assert main([*command, "--budget", "0.3"]) == 3
+    assert main([*command, "--budget", "300"]) == 1
+    assert CALLS == ["late", "slow", "late"]
+
+
+def late(context, settings):
+    CALLS.append("late")
+    time.sleep(0.4)
+    raise RuntimeError("no luck")
+
+
+def fails_then_waits(context, settings):
+    CALLS.append("fails" if "fails" not in CALLS else "waits")
+    raise RuntimeError("transient") if CALLS[-1] == "fails" else OutOfTime
+
+
+def test_a_unit_that_goes_on_after_a_failure_is_no_failure(fake, tmp_path, capsys):
+    fake.units = lambda s: [*units(s), Unit("x", fails_then_waits, (s,))]
+    command = ["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]
+    assert main(command) == 1
+    assert main(command) == 3
+    assert "transient" not in capsys.readouterr().out.split("3/4")[-1]
+
+
 def test_paths_below_the_current_folder_can_be_pasted():
     said = provenance.scrub(f"delete {os.getcwd()}/store/nets/3f, not {os.getcwd()}")
     assert said in ("delete store/nets/3f, not <here>", "delete store/nets/3f, not <package>")

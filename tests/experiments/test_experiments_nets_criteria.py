@@ -427,6 +427,20 @@ def test_cosines_that_never_cross_fail_on_a_grid_that_covers_the_range():
     always = changed(memorisation(), "nn_cosine", 0.0)
     found = judged("e01", always)["E1.d"]
     assert (found.value, found.passed) == (16, False)
+    assert found.reason == "no crossing: an end of the grid"
+
+
+def test_twins_must_become_more_alike_not_less():
+    swapped = {"twin_cosine": "nn_cosine", "nn_cosine": "twin_cosine"}
+    values = {(r.metric, r.N, r.seed): r.value for r in memorisation() if r.metric in swapped}
+    rows = [
+        replace(r, value=values[swapped[r.metric], r.N, 0])
+        if r.metric in swapped and r.seed == 0
+        else r
+        for r in memorisation()
+    ]
+    found = judged("e01", rows)["E1.d"]
+    assert found.passed is False and 256 <= found.value <= 8192
 
 
 def test_a_short_grid_without_a_crossing_is_not_judged():

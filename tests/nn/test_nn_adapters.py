@@ -1,6 +1,5 @@
 """Networks of other libraries as denoisers, checked by the algebra of their conventions."""
 
-import copy
 import math
 from types import SimpleNamespace
 
@@ -215,21 +214,42 @@ def test_networks_in_other_precisions(dtype):
     bound = {torch.float16: 2e-2, torch.bfloat16: 1e-1, torch.float64: 1e-4}[dtype]
     assert 0 < (found - single).abs().max() < bound
 
-    torch.manual_seed(0)
-    layer = torch.nn.Conv2d(1, 1, 1)
 
-    class Scaled(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = copy.deepcopy(layer)
+class Layer(torch.nn.Module):
+    """A convolution in the precision of its weights, behind a skip that is not rounded."""
 
-        def forward(self, x, sigma):
-            return self.layer(x) / (1 + sigma.reshape(-1, 1, 1, 1))
+    def __init__(self, *, converts):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.converts = torch.nn.Conv2d(1, 1, 1), converts
 
-    single = adapters.from_edm(Scaled().eval(), SHAPE).denoise(x, sigma)
-    found = adapters.from_edm(Scaled().eval().to(dtype), SHAPE).denoise(x, sigma)
-    assert found.dtype == torch.float32
+    def forward(self, x, sigma):
+        sigma = sigma.reshape(-1, 1, 1, 1)
+        dtype = self.layer.weight.dtype if self.converts else x.dtype
+        return x + sigma * self.layer(x.to(dtype)).to(x.dtype)
+
+
+@pytest.mark.parametrize("sigma", [0.002, 0.7, 80.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_networks_that_convert_keep_their_skip(dtype, sigma):
+    x = noisy(4)
+    single = adapters.from_edm(Layer(converts=True).eval(), SHAPE).denoise(x, sigma)
+    found = adapters.from_edm(Layer(converts=True).eval().to(dtype), SHAPE).denoise(x, sigma)
+    bound = {torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype] * sigma
     assert 0 < (found - single).abs().max() < bound
+
+
+@pytest.mark.parametrize("adapter", [adapters.from_edm, adapters.from_k_diffusion])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_that_do_not_convert_name_their_precision(adapter, dtype):
+    x, net = noisy(4), Layer(converts=False).eval()
+    single = adapter(net, SHAPE).denoise(x, 0.7)
+    net = net.to(dtype)
+    with pytest.raises(RuntimeError):
+        adapter(net, SHAPE).denoise(x, 0.7)
+    found = adapter(net, SHAPE, dtype=dtype).denoise(x, 0.7)
+    assert found.dtype == torch.float32
+    assert (found - single).abs().max() < 5e-2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

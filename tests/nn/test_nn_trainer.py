@@ -1,6 +1,7 @@
 """One step of training, its random streams, its options and its errors."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -312,6 +313,39 @@ def test_what_is_finished_leaves_a_group_at_once(tmp_path):
     trainer._run_group(range(2), start, results, False)
     assert [results[i].finished for i in (0, 1)] == [True, True]
     assert free == [(64, False), (144, True), (304, True), (640, True)]
+
+
+def test_interruption_of_a_group_frees_all_folders(tmp_path):
+    configs = [config_of(seed_weights=seed) for seed in range(3)]
+    folders = [tmp_path / config.key for config in configs]
+
+    def stop(seen, net):
+        raise KeyboardInterrupt
+
+    def start(index):
+        options = _run.Options(on_checkpoint=stop if index == 1 else None)
+        config = configs[index]
+        return _run.Run(config, split_of(config), folders[index], CPU, options)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer._run_group(range(3), start, {}, False)
+    for folder in folders:
+        FolderLock(folder, deadline=0).release()
+
+
+def test_what_is_finished_frees_its_memory(tmp_path):
+    alive, noted = [], []
+
+    def start(index):
+        config = config_of(seed_weights=index, images_seen=(64, 640)[index])
+        look = (lambda seen, net: noted.append(alive[0]() is None)) if index else None
+        options = _run.Options(on_checkpoint=look)
+        run = _run.Run(config, split_of(config), tmp_path / str(index), CPU, options)
+        alive.append(weakref.ref(run))
+        return run
+
+    trainer._run_group(range(2), start, {}, False)
+    assert noted == [False, True, True, True]
 
 
 def test_one_failure_keeps_the_others(tmp_path):
