@@ -231,7 +231,7 @@ def test_a_part_is_not_written_beside_a_whole_in_the_store(fake, tmp_path, monke
     fake.units = lambda s: [*units(s), Unit("bad", broken, (s,))]
     command = ["run", "e99", "--preset", "smoke", "--out", str(tmp_path), "--quiet"]
     assert main(command) == 1
-    assert "no result written: complete ones are there already" in capsys.readouterr().out
+    assert "no result written: a complete one, perhaps of other code" in capsys.readouterr().out
     assert results.read("e99", "smoke", folder=tmp_path / "results").complete
 
 
