@@ -57,7 +57,7 @@ def declare(folder, before, why, *, leave_out=()):
         except FileNotFoundError:
             continue
         first, last = (each.provenance["code_hash"] for each in (old, new))
-        if first == last:
+        if first == last == provenance.code_hash(exp):
             continue
         if exp in leave_out:
             lines.append(f"{exp}: left out")

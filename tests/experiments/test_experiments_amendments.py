@@ -289,6 +289,12 @@ def test_a_circle_ends():
 
 
 def test_an_amendment_waits_for_results_that_are_to_come(shelf, fake):
+    # The code has changed, and nothing was made anew.
+    shutil.copytree(shelf.now, shelf.before)
+    shelf.code["e99_fake"] = "new"
+    lines, equal = shelf.declare()
+    assert not equal and "run it first" in lines[0]
+    shelf.code["e99_fake"] = "old"
     shelf.change()
     shelf.declare()
     # The code changes again, and the CPU result of this experiment is not made anew yet.

@@ -322,10 +322,13 @@ def test_interruption_of_a_group_frees_all_folders(tmp_path):
     def stop(seen, net):
         raise KeyboardInterrupt
 
+    runs = []  # What nobody refers to would be freed in any case.
+
     def start(index):
         options = _run.Options(on_checkpoint=stop if index == 1 else None)
         config = configs[index]
-        return _run.Run(config, split_of(config), folders[index], CPU, options)
+        runs.append(_run.Run(config, split_of(config), folders[index], CPU, options))
+        return runs[-1]
 
     with pytest.raises(KeyboardInterrupt):
         trainer._run_group(range(3), start, {}, False)
