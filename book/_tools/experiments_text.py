@@ -5,6 +5,8 @@ from collections import Counter
 
 import numpy as np
 
+from lindiff.experiments.results import mismatch
+
 VERDICTS = ("passed", "failed", "not judged")
 PURPOSE = {
     "smoke": "a test that everything runs; its numbers mean nothing",
@@ -62,11 +64,6 @@ READING = (
     "largest of 15 ratios, and with four repetitions noise alone brings one above 1 nine times out "
     "of ten. The table of presets does not give its networks.",
 )
-EARLIER = (
-    "Results marked as made by earlier code could not be run again for lack of a GPU. In E4 at "
-    "preset h100-slice the noise that E4.a subtracts is too small, since images are used more than "
-    "once; its value is an upper bound."
-)
 _WORDS = {
     "beta": "β",
     "delta": "δ",
@@ -106,7 +103,6 @@ def render_page(experiments, plans):
 
 def _introduction(experiments):
     closed = _listed([e.label for e in experiments if not e.networks])
-    reading = READING + ((EARLIER,) if any(e.earlier for e in experiments) else ())
     return (
         "An experiment computes a table of numbers and then judges its criteria. A criterion is "
         "a statement with a threshold. The thresholds stand in a plan that was written after a "
@@ -116,7 +112,7 @@ def _introduction(experiments):
         f"{closed} train no network and compute on the CPU at every preset. The "
         "others train small U-Nets and perceptrons on grey images. A network is trained once "
         "and shared by E1 to E14; its time counts for the one that came first.\n\n"
-        "How to read the tables:\n\n" + "\n".join(f"- {line}" for line in reading)
+        "How to read the tables:\n\n" + "\n".join(f"- {line}" for line in READING)
     )
 
 
@@ -217,7 +213,7 @@ def _overview(experiments):
                 _time(found["seconds"]),
                 _images(result.table),
                 *(count[verdict] for verdict in VERDICTS),
-                _units(result) + (", earlier code" if preset in e.earlier else ""),
+                _units(result) + (", out of date" if mismatch(result) else ""),
             )
             rows.append(_row((*head, *cells)))
     return "\n".join(rows)
@@ -233,23 +229,26 @@ def _section(experiment):
         ]
     for preset, result in experiment.results.items():
         parts.append(f"### {experiment.label} at preset {preset}")
-        state = _state(preset, result, experiment.earlier.get(preset))
+        state = _state(preset, result, experiment.version)
         parts += [*state, _criteria(result.criteria), _origin(result)]
     return parts
 
 
-def _state(preset, result, earlier):
+def _state(preset, result, version):
     """Return the warnings that stand above a table."""
     found, said = result.provenance, []
     if preset in SCALE:
         said.append(SCALE[preset])
-    if earlier:
-        what = "settings have" if "settings" in earlier else "code behind it has"
+    reason = f" {_plain(result.reason)}" if result.reason else ""
+    versions = f"by version {found['version']} of the experiment, which is now at {version}"
+    if mismatch(result):
+        made = versions if found["version"] != version else "with other settings"
         said.append(
-            f"**Made by earlier code.** The {what} changed since commit "
-            f"`{found['commit'][:12]}`; chapters do not load it. Run the command below on a GPU "
-            "to make it anew."
+            f"**Out of date.** It was made {made}; chapters do not load it.{reason} Run the "
+            "command below to make it anew."
         )
+    elif found["version"] != version:
+        said.append(f"**Made {versions}.** It stands all the same.{reason}")
     if not result.complete:
         said.append(
             f"**Partial result: {found['units_done']} of {found['units_total']} units.** "
@@ -263,7 +262,7 @@ def _state(preset, result, earlier):
 
 def _criteria(criteria):
     if not criteria:
-        return "It has no criteria."
+        return "No criterion is judged."
     rows = [
         "| criterion | verdict | value ± standard error | must be | what is asked | data |",
         "|---|---|---|---|---|---|",
@@ -283,16 +282,11 @@ def _origin(result):
     seed = "none" if found["seed"] is None else found["seed"]
     versions = found["versions"]
     lines = (
-        f"Commit `{found['commit'][:12]}`{changed}. Device: {_plain(found['device_name'])}. "
+        f"Version {found['version']}. Commit `{found['commit'][:12]}`{changed}. "
+        f"Device: {_plain(found['device_name'])}. "
         f"PyTorch {versions.get('torch', 'not installed')}, NumPy {versions.get('numpy')}. "
         f"Time: {_time(found['seconds'])}. Seed: {seed}. Written: {found['written'][:10]}."
-        + (f" Judged again: {found['judged'][:10]}." if "judged" in found else "")
         + (f" Note: {_plain(found['note'])}." if "note" in found else ""),
-        *(
-            f"*The code has changed since: {_plain(why)}. The CPU result is equal to the last "
-            "digit before and after.*"
-            for why in result.amended
-        ),
         _fence("bash", (found["command"],)),
     )
     return "\n\n".join(lines)

@@ -1,4 +1,4 @@
-"""Command line: ``python -m lindiff.experiments list | run | status | judge | amend``."""
+"""Command line: ``python -m lindiff.experiments list | run | status``."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from lindiff.experiments import _registry, amend, report, results, runner
+from lindiff.experiments import _registry, report, results, runner
 
 EPILOG = """\
 Finished units are kept in --out and never run twice; a run that was stopped at any moment
@@ -44,18 +44,7 @@ def parser():
     )
     run.add_argument("--jobs", type=int, metavar="N", help="parallel workers (joblib)")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
-    judge = commands.add_parser("judge", help="judge stored results by the installed criteria")
-    judge.add_argument("name", nargs="+", help="names such as e07, or all")
-    judge.add_argument("--preset", help="only results of this preset")
-    amended = commands.add_parser("amend", help="declare that a change of code moved no number")
-    amended.add_argument(
-        "--before", type=Path, required=True, help="copy of the results before the change"
-    )
-    amended.add_argument("--why", required=True, help="what was changed")
-    amended.add_argument(
-        "--except", nargs="+", default=[], dest="leave_out", metavar="NAME", help="leave these out"
-    )
-    for each in (listing, status, run, judge, amended):
+    for each in (listing, status, run):
         each.add_argument("--results", type=Path, help="folder of the result files")
     for each in (status, run):
         each.add_argument("--out", type=Path, default=runner.DEFAULT_STORE, help="working store")
@@ -76,6 +65,11 @@ def main(arguments=None):
     except (ValueError, runner.NoDevice) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        if not runner.lacks_torch(error):
+            raise
+        print('error: this needs PyTorch: pip install "lindiff[torch]"', file=sys.stderr)
+        return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError) and options.command in ("list", "status"):
             # Who reads has seen enough, as `head` does.
@@ -95,35 +89,7 @@ def _carried_out(options):
     folder = options.results or results.default_folder()
     if options.command == "list":
         return 0, report.list_lines(folder)
-    if options.command == "judge":
-        return _judge(options, folder)
-    if options.command == "amend":
-        lines, equal = amend.declare(
-            folder, options.before, options.why, leave_out=options.leave_out
-        )
-        return (0 if equal else 1), lines
     return 0, report.status_lines(folder, options.out)
-
-
-def _judge(options, folder):
-    """Judge stored results anew; those of other code or damaged are named and left."""
-    names = _registry.names() if "all" in options.name else map(_registry.resolve, options.name)
-    code, lines = 0, []
-    for name in names:
-        for preset in _registry.load(name).PRESETS:
-            if options.preset not in (None, preset):
-                continue
-            try:
-                changed = amend.judge(name, preset, folder=folder)
-            except FileNotFoundError:
-                continue
-            except (results.ResultMismatch, ValueError) as error:
-                code = 1
-                lines.append(f"{name} {preset}: not judged, {error}")
-                continue
-            said = [f"{criterion} {a} -> {b}" for criterion, (a, b) in changed.items()]
-            lines.append(f"{name} {preset}: {'; '.join(said) or 'the same verdicts'}")
-    return (code, lines) if lines else (2, ["there is no such result"])
 
 
 def _run(options):

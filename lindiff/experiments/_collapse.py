@@ -1,12 +1,13 @@
 """Weights of the memorising denoiser and the noise level at which one of them takes over."""
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import softmax
 
 
 def collapse_sigma(variances, n_points):
     r"""Return :math:`\sigma_C`: :math:`\tfrac12\sum_i\log(1+\lambda_i/\sigma^2)=\log N` (B-5)."""
+    from scipy.optimize import brentq
+
     variances = np.asarray(variances, dtype=float)
     variances = variances[variances > 0]
 

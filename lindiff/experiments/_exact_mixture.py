@@ -34,6 +34,13 @@ def named_mixture(name, dimension, n_components, rank, seed):
     return mixture_images(side, n_components=n_components, rank=rank, seed=seed)
 
 
+def draw(mixture, n_samples, seed, index):
+    """Return points of a mixture: other ones for each index, the same on every machine."""
+    from lindiff.nn.images import draw_mixture
+
+    return draw_mixture(mixture, n_samples, seed=1000 * (seed + 1) + index)
+
+
 def starting_noise(n_samples, dimension, seed):
     """Return the unit noise that all solvers start from."""
     return np.random.default_rng([seed, 1]).standard_normal((n_samples, dimension))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import linregress
 
 from lindiff.experiments.units import OutOfTime
 
@@ -122,6 +121,8 @@ def exponent(targets, times):
 
     All are NaN with fewer than four modes.
     """
+    from scipy.stats import linregress
+
     keep = np.isfinite(times)
     if keep.sum() < 4:
         return np.nan, np.nan, np.nan

@@ -4,7 +4,6 @@ from contextlib import suppress
 from functools import partial
 
 import numpy as np
-from scipy.stats import rankdata
 
 from lindiff.experiments.rows import MissingRow, judge, named
 
@@ -79,7 +78,7 @@ def spearman(values, *, decreasing=False):
     values = np.asarray(values, dtype=float)
     if len(values) < 3:
         raise NotJudgeable(f"a rank correlation needs three values, got {len(values)}")
-    ranks = rankdata(-values if decreasing else values, method="ordinal")
+    ranks = np.argsort(np.argsort(-values if decreasing else values, kind="stable"))
     found = np.corrcoef(np.arange(len(values)), ranks)[0, 1]
     return -found if decreasing else found
 

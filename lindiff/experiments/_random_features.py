@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from scipy import linalg
-from scipy.optimize import brentq
 
 from lindiff.denoisers import EmpiricalDenoiser, predict_noise
 
@@ -133,6 +132,8 @@ def stieltjes(z, psi_p, psi_n, time, *, last=None):
 
     `last` replaces psi_n in the last equation: the transcription that the numbers refute.
     """
+    from scipy.optimize import brentq
+
     a, b, v2, s2 = constants(time)
     ratio, linear = psi_p / psi_n, a**2 * np.exp(-2 * time)
 

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 _MODULE = re.compile(r"e(\d\d)_[a-z0-9_]+")
+# VERSION is a whole number. It goes up when a change of the code moves numbers.
+PARTS = ("TITLE", "VERSION", "PRESETS", "units", "criteria")
 CPU_PRESETS = ("smoke", "cpu")  # All others are named after a GPU.
 
 
@@ -33,11 +35,9 @@ def resolve(text):
 
 
 def load(name):
-    """Return the module of an experiment; it has TITLE, PRESETS, units and criteria."""
+    """Return the module of an experiment; it has all of `PARTS`."""
     module = importlib.import_module(f"lindiff.experiments.{resolve(name)}")
-    lacking = [
-        part for part in ("TITLE", "PRESETS", "units", "criteria") if not hasattr(module, part)
-    ]
+    lacking = [part for part in PARTS if not hasattr(module, part)]
     if lacking:
         raise TypeError(f"experiment {name} lacks {', '.join(lacking)}")
     return module

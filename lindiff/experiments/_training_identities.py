@@ -1,7 +1,6 @@
 """Identities of collapse, training and random features; error, tolerance and control."""
 
 import numpy as np
-from scipy import integrate
 from scipy.special import expi
 
 from lindiff.experiments import _collapse, _random_features
@@ -36,6 +35,8 @@ def one_layer(n, seed):
     cov = root @ root.T / dimension
     weights, bias = rng.standard_normal((dimension, dimension)), rng.standard_normal(dimension)
     total = cov + sigma**2 * np.eye(dimension)
+
+    from scipy import integrate
 
     def velocity(_, state):
         now, shift = state[:-dimension].reshape(dimension, dimension), state[-dimension:]
@@ -82,6 +83,8 @@ def trained_variance(variance, time, start, sigma_min, sigma_max, rate=RATE):
 
 
 def _integrated_variance(variance, time, start, sigma_min, sigma_max):
+    from scipy import integrate
+
     def shrinkage(log_sigma):
         total = np.exp(2 * log_sigma) + variance
         best = variance / total
@@ -97,6 +100,8 @@ def two_layers(n, seed):
 
     Gradient flow of the factor is integrated; the control halves the rate.
     """
+    from scipy import integrate
+
     errors, controls = [], []
     for variance, start, time in ((1.0, 0.01, 0.5), (0.2, 0.05, 3.0), (3.0, 0.9, 0.1)):
         best = variance / (variance + 0.6**2)

@@ -8,6 +8,7 @@ from lindiff.experiments.rows import Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Closed-form identities"
+VERSION = 1
 
 IDENTITIES = {
     "L-2": denoisers.score,

@@ -18,6 +18,7 @@ from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
 
 TITLE = "From copies to new images: networks on N training images"
+VERSION = 1
 NEEDS_GPU = True
 KEPT_SAMPLES = 64
 SIGMA = 0.5

@@ -9,6 +9,7 @@ from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments.units import Unit
 
 TITLE = "Linearity of networks against the number of training images"
+VERSION = 1
 NEEDS_GPU = True
 LEAST = {"toyfaces": 0.95}
 CLEAN = "clean"

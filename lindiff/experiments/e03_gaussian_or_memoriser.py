@@ -19,6 +19,7 @@ from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
 
 TITLE = "Distance of networks from the Gaussian and the memorising denoiser"
+VERSION = 1
 NEEDS_GPU = True
 LOWEST = 0.002
 PYTHAGORAS_BUDGET = 4_000_000

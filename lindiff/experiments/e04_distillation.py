@@ -14,6 +14,7 @@ from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments.units import Unit
 
 TITLE = "Linear distillation of networks"
+VERSION = 2
 NEEDS_GPU = True
 LEVELS = (0.2, 0.5, 1.0, 2.0)
 POOL, POOL_SEED = 24_000, 2

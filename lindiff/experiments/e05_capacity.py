@@ -16,6 +16,7 @@ from lindiff.experiments.rows import MissingRow
 from lindiff.experiments.units import Unit
 
 TITLE = "Capacity: base width of the network at a fixed number of training images"
+VERSION = 1
 NEEDS_GPU = True
 SIZE = 256
 PURE = "edm"

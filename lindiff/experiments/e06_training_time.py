@@ -15,6 +15,7 @@ from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments.units import Unit
 
 TITLE = "Training time: distance from the Gaussian denoiser, and the onset of copying"
+VERSION = 1
 NEEDS_GPU = True
 SIGMA = 0.5
 COPYING = 0.1

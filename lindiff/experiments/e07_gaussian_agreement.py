@@ -22,6 +22,7 @@ from lindiff.experiments.rows import MissingRow, Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Strong generalisation through the Gaussian"
+VERSION = 1
 NEEDS_GPU = True
 COUNTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 PACKAGED = 4000  # Images of S1 and of S2 in the packaged sets.

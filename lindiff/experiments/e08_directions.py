@@ -18,6 +18,7 @@ from lindiff.experiments.e04_distillation import exact_mixture
 from lindiff.experiments.units import Unit
 
 TITLE = "Networks along the eigenvectors of the covariance"
+VERSION = 1
 NEEDS_GPU = True
 LEVELS = (0.2, 0.5, 1.0)
 MODES = 10

@@ -13,6 +13,7 @@ from lindiff.experiments.rows import Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Quality against sampling steps, exact mixture denoiser"
+VERSION = 2
 EULER = (4, 6, 7, 10, 11, 18, 19, 35, 40, 79, 80)
 HEUN = (4, 6, 8, 10, 18, 40, 80)
 
@@ -63,8 +64,7 @@ def _mixture(settings, name):
 
 
 def _drawn(settings, mixture, index):
-    rng = np.random.default_rng([settings.seed, 3, index])
-    return mixture.sample(settings.n_samples, rng)
+    return exact.draw(mixture, settings.n_samples, settings.seed, index)
 
 
 def floor(context, settings, name):

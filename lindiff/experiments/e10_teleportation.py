@@ -17,6 +17,7 @@ from lindiff.experiments.rows import Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Teleportation: start at a lower noise level in closed form"
+VERSION = 2
 NEEDS_GPU = True
 FACTORS = (0.5, 0.95, 1.4, 2.4, 4.0, 4.8, 8.0)
 NET_FACTOR = 2.5
@@ -97,8 +98,7 @@ def _scale(gaussian):
 def _distances(mixture, settings, made):
     found = []
     for index, part in enumerate(np.split(made, settings.n_floors)):
-        rng = np.random.default_rng([settings.seed, 3, index])
-        reference = mixture.sample(settings.n_samples, rng)
+        reference = exact.draw(mixture, settings.n_samples, settings.seed, index)
         found.append(exact.sliced_w2(part, reference, settings.n_projections, settings.seed))
     return np.mean(found), np.std(found, ddof=1) / np.sqrt(len(found))
 
@@ -112,7 +112,7 @@ def full(context, settings, name):
     scale = _scale(gaussian)
     shared = {"dataset": name, "arch": "exact", "n_eval": settings.n_samples}
     rows = [Row("sqrt_lambda_max", scale, **shared)]
-    fresh = mixture.sample(len(whole), np.random.default_rng([settings.seed, 4]))
+    fresh = exact.draw(mixture, len(whole), settings.seed, 100)
     for split, points in (("full", whole), ("floor", fresh)):
         distance, error = _distances(mixture, settings, points)
         rows.append(Row("sw2", distance, stderr=error, split=split, **shared))

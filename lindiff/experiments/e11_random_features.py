@@ -13,6 +13,7 @@ from lindiff.experiments.rows import MissingRow, Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Random features: interpolation peak, memorisation, two bulks"
+VERSION = 1
 RATIOS = (0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.6, 2.0, 3.0, 6.0)
 LEVELS = (-0.5, -0.05)
 

@@ -13,6 +13,7 @@ from lindiff.experiments.rows import MissingRow, Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Spectral bias: which directions are learnt first"
+VERSION = 1
 NEEDS_GPU = True
 SIGMA = 0.5
 DIRECTIONS = ("rising", "falling")

@@ -13,6 +13,7 @@ from lindiff.experiments.rows import MissingRow, Row, judge
 from lindiff.experiments.units import Unit
 
 TITLE = "Speciation and collapse"
+VERSION = 1
 FACES = "toyfaces"
 
 

@@ -7,6 +7,7 @@ from lindiff.experiments._net_plans import PLANS, Plan
 from lindiff.experiments.units import Unit
 
 TITLE = "Controls: shuffled pixels, Gaussian data, another architecture"
+VERSION = 1
 NEEDS_GPU = True
 SIGMA = 0.5
 LEVELS = (0.2, 0.5, 1.0)

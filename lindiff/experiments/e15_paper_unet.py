@@ -12,10 +12,9 @@ import numpy as np
 from lindiff.experiments.rows import MissingRow, Row, judge
 from lindiff.experiments.units import Unit
 from lindiff.gaussians import kl_gaussian
-from lindiff.memorisation import pixel_distance, pixel_distance_mean
-from lindiff.multistep import network_schedule_variance
 
 TITLE = "Halder's U-Net: quality against training images and sampling steps"
+VERSION = 1
 NEEDS_GPU = True
 DATASET = "gaussian-pixels"
 ARCH = "halder-unet"
@@ -104,6 +103,9 @@ def units(settings):
 
 def theory(context, settings):
     """Return what the ideal linear predictor generates, and the least mean distance."""
+    from lindiff.memorisation import pixel_distance_mean
+    from lindiff.multistep import network_schedule_variance
+
     rows = []
     for k in settings.steps:
         for index in ("coded", "consistent"):
@@ -184,6 +186,8 @@ def _distances(made, images, fresh, shared):
 
 
 def _distance(first, second):
+    from lindiff.memorisation import pixel_distance
+
     # Pixel by pixel: the temporary arrays of 64 pixels at once would take gigabytes.
     pairs = zip(*(part.reshape(len(part), -1).T for part in (first, second)), strict=True)
     return _scaled(np.mean([pixel_distance(a[:, None], b[:, None], STD) for a, b in pairs]))

@@ -1,13 +1,5 @@
-"""Where a result comes from: code, configuration, versions, device, seconds, command.
+"""Where a result comes from: commit, settings, versions, device, seconds, command."""
 
-Two hashes decide whether a stored result still belongs to the installed code. The
-configuration hash covers the settings of the preset. The code hash covers the source of the
-experiment and of everything it imports from ``lindiff.experiments`` and ``lindiff.nn``, as
-syntax trees without docstrings, so that comments, docstrings and layout do not count and a
-changed number does. The theory in ``lindiff`` is held by its own tests.
-"""
-
-import ast
 import hashlib
 import json
 import os
@@ -15,13 +7,10 @@ import platform
 import subprocess
 import sys
 from dataclasses import asdict, is_dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 __all__ = [
-    "code_files",
-    "code_hash",
     "commit",
     "configuration_hash",
     "device_name",
@@ -29,17 +18,10 @@ __all__ = [
     "made_by",
     "plain",
     "scrub",
-    "source_hash",
     "versions",
 ]
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PACKAGES = ("lindiff.experiments", "lindiff.nn")
-# The machinery decides where numbers are kept, not what they are.
-MACHINERY = ("__main__", "_registry", "amend", "amendments", "provenance", "results", "rows")
-MACHINERY = {"lindiff.experiments"} | {
-    f"lindiff.experiments.{name}" for name in (*MACHINERY, "report", "runner", "store", "units")
-}
 LIBRARIES = ("numpy", "scipy", "torch", "joblib", "lindiff")
 
 
@@ -53,91 +35,6 @@ def configuration_hash(exp, preset, settings):
 def plain(settings):
     """Return a dataclass of settings as a dict that JSON can hold."""
     return json.loads(json.dumps(asdict(settings), default=str))
-
-
-def code_hash(exp, package=None):
-    """Return the hash of all source behind an experiment, 16 hex digits."""
-    package = PACKAGE if package is None else Path(package)
-    return hashed(
-        "\n".join(
-            f"{name} {source_hash(package.parent / name)}" for name in code_files(exp, package)
-        )
-    )
-
-
-def code_files(exp, package=None):
-    """Return the files that `code_hash` covers, relative to the folder above the package."""
-    package = PACKAGE if package is None else Path(package)
-    found, open_modules = set(), [f"lindiff.experiments.{exp}"]
-    while open_modules:
-        module = open_modules.pop()
-        path = _path(module, package)
-        if path is None or module in found or module in MACHINERY:
-            continue
-        found.add(module)
-        open_modules += _imports(path)
-    return sorted(_path(module, package).relative_to(package.parent).as_posix() for module in found)
-
-
-def _path(module, package):
-    if not module.startswith(PACKAGES):
-        return None
-    parts = module.split(".")[1:]
-    for path in (
-        package.joinpath(*parts).with_suffix(".py"),
-        package.joinpath(*parts, "__init__.py"),
-    ):
-        if path.is_file():
-            return path
-    return None
-
-
-def _imports(path):
-    found = []
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
-
-
-@cache
-def _parsed(text):
-    return ast.parse(text)
-
-
-def _tree(path):
-    return _parsed(Path(path).read_text(encoding="utf-8"))
-
-
-def source_hash(path):
-    """Return the hash of one source file without comments, docstrings and layout.
-
-    The tree is written by this module, not by ``ast.dump``, whose output depends on the
-    version of Python.
-    """
-    return hashed(_written(_tree(path)))
-
-
-def _written(node):
-    if isinstance(node, list):
-        return "[" + ",".join(_written(item) for item in node if not _is_text(item)) + "]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    # Empty fields are left out: each version of Python knows some that others do not.
-    parts = (f"{k}={_written(v)}" for k, v in ast.iter_fields(node) if v not in (None, []))
-    return f"{type(node).__name__}({','.join(parts)})"
-
-
-def _is_text(node):
-    """Whether a statement is a bare text: a docstring."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def commit():

@@ -1,6 +1,6 @@
 """Lines about experiments for a terminal: what there is, how a run ended, where all stand."""
 
-from lindiff.experiments import _registry, provenance, results, runner
+from lindiff.experiments import _registry, results, runner
 
 __all__ = ["criterion_lines", "list_lines", "outcome_lines", "status_lines"]
 
@@ -25,7 +25,7 @@ def outcome_lines(exp, preset, outcome):
         return [*lines, "  no unit is finished: no criterion is judged, no result written"]
     place = f"result in {outcome.folder}"
     if outcome.folder is None:
-        place = "no result written: a complete one, perhaps of other code, is there already"
+        place = "no result written: a complete one, perhaps of another version, is there already"
     return [*lines, *criterion_lines(outcome.criteria), f"  {place}"]
 
 
@@ -50,10 +50,10 @@ def status_lines(folder, out):
             line = _status(name, preset, folder, out)
             if line:
                 lines.append(f"{name} {preset}: {line}")
-    if any("; stale, run" in line for line in lines):
+    if any("; out of date, run" in line for line in lines):
         lines.append(
-            "stale: other code or settings than the installed ones made these numbers; they "
-            "hold for the commit that the result names"
+            "out of date: another version or other settings of the experiment made these "
+            "numbers; they hold for the commit that the result names"
         )
     return lines or ["no experiment has run yet"]
 
@@ -82,10 +82,10 @@ def _status(name, preset, folder, out):
     }
     said = ", ".join(f"{number} {verdict}" for verdict, number in count.items())
     age = "current"
-    if results.mismatch(name, preset, found, folder=place):
-        age = f"stale, run `{results.command(name, preset, found['device'])}`"
-    elif found["code_hash"] != provenance.code_hash(name):
-        age = "current by amendment"
+    if results.mismatch(result):
+        age = f"out of date, run `{results.command(name, preset, found['device'])}`"
+    elif result.stands_at is not None:
+        age = f"made by version {found['version']}, stands"
     failed = f", {len(found['failures'])} units failed" if found["failures"] else ""
     units = f"{found['units_done']}/{found['units_total']} units{failed}"
     return f"{units}; criteria {said}; {age}; {found['device_name']}"

@@ -1,19 +1,22 @@
 """Stored results: written by the runner, loaded by the chapters, refused when out of date.
 
 A result is a pair of files ``<exp>-<preset>.npz`` (columns of the table, arrays) and
-``<exp>-<preset>.json`` (criteria, provenance, checksum of the npz).
+``<exp>-<preset>.json`` (provenance, checksum of the npz). It belongs to a version of its
+experiment. In the record of an earlier one a maintainer may write ``"reason"``: why it is out
+of date, or, with ``"stands_at": 2``, why its numbers stand at version 2 all the same.
 """
 
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from lindiff.experiments import _registry, amendments, provenance
-from lindiff.experiments.rows import COLUMNS, Criterion, Table
+from lindiff.experiments import _registry, provenance
+from lindiff.experiments.rows import COLUMNS, Table
 from lindiff.experiments.store import read_arrays, write_arrays, write_bytes
 
 __all__ = ["Result", "ResultMismatch", "command", "default_folder", "load", "read", "save"]
@@ -22,7 +25,7 @@ _ARRAY = "array:"
 
 
 class ResultMismatch(RuntimeError):
-    """A stored result does not belong to the installed code or configuration."""
+    """A stored result belongs to another version or other settings of its experiment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,25 +36,43 @@ class Result:
     ----------
     table : Table
         One row for each number.
-    criteria : list of Criterion
     provenance : dict
-        Commit, hashes, versions, device, seconds, command, units done and failed.
+        Experiment, preset, its version, hash of the settings, commit, versions of libraries,
+        device, seconds, command, units done and failed.
     arrays : dict
         Arrays by "unit/name".
-    amended : tuple of str
-        What was changed in the code since, one reason for each amendment; set by `load`.
+    reason : str
+        Why a result of an earlier version is out of date, or stands.
+    stands_at : int, optional
+        The later version at which it stands.
     """
 
     table: Table
-    criteria: list
     provenance: dict
     arrays: dict
-    amended: tuple = ()
+    reason: str = ""
+    stands_at: int | None = None
 
     @property
     def complete(self):
         """Whether all units are in it."""
         return bool(self.provenance["complete"])
+
+    @cached_property
+    def criteria(self):
+        """The criteria of the installed experiment on the table; none if its settings differ."""
+        module, settings = _installed(self.provenance)
+        return list(module.criteria(self.table, settings)) if settings else []
+
+
+def _installed(found):
+    """Return the module behind a provenance and its settings, None if they have changed."""
+    module = _registry.load(found["exp"])
+    settings = module.PRESETS.get(found["preset"])
+    same = settings and found["configuration_hash"] == provenance.configuration_hash(
+        found["exp"], found["preset"], settings
+    )
+    return module, settings if same else None
 
 
 def command(exp, preset, device=None):
@@ -82,7 +103,6 @@ def save(folder, exp, preset, result):
     content = write_arrays(path, arrays, method=zipfile.ZIP_LZMA)
     record = {
         "provenance": result.provenance,
-        "criteria": [criterion.as_dict() for criterion in result.criteria],
         "npz_sha256": hashlib.sha256(content).hexdigest(),
     }
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
@@ -90,7 +110,7 @@ def save(folder, exp, preset, result):
 
 
 def read(exp, preset, *, folder=None):
-    """Read a stored result without asking whether it belongs to the installed code.
+    """Read a stored result without asking whether it belongs to the installed experiment.
 
     Parameters
     ----------
@@ -121,23 +141,25 @@ def read(exp, preset, *, folder=None):
             raise FileNotFoundError(f"there is no result {path.name} in {folder}; {remedy}")
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
-        criteria = [Criterion(**entry) for entry in record["criteria"]]
         found, checksum = record["provenance"], record["npz_sha256"]
-        found["complete"], found["code_hash"], found["configuration_hash"]
+        found["complete"], found["configuration_hash"], found["version"]
+        if (found["exp"], found["preset"]) != (exp, preset):
+            raise ValueError("the record is of another result")
+        marks = {name: record[name] for name in ("reason", "stands_at") if name in record}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record_path.name} is damaged; {remedy}") from error
+    if "stands_at" in marks and not str(marks.get("reason", "")).strip():
+        raise ValueError(f"{record_path.name} has `stands_at` and no `reason`: write why it stands")
     if hashlib.sha256(numbers_path.read_bytes()).hexdigest() != checksum:
         raise ValueError(f"{numbers_path.name} is damaged or of another run; {remedy}")
     arrays = read_arrays(numbers_path)
     table = Table.from_columns({name: arrays.pop(name) for name in COLUMNS})
     arrays = {name.removeprefix(_ARRAY): value for name, value in arrays.items()}
-    return Result(table, criteria, found, arrays)
+    return Result(table, found, arrays, **marks)
 
 
 def load(exp, preset, *, folder=None):
-    """Load a stored result that belongs to the installed code and configuration.
-
-    Amendments count: changes of code that were shown to move no number.
+    """Load a stored result that belongs to the installed version and settings.
 
     Parameters
     ----------
@@ -151,38 +173,35 @@ def load(exp, preset, *, folder=None):
     Raises
     ------
     ResultMismatch
-        If the hash of the configuration differs, or that of the code and no amendment leads
-        from one to the other; the message names the command that makes the result anew.
+        If the hash of the settings differs, or the version and no written reason says that
+        the result stands; the message names the command that makes the result anew.
     FileNotFoundError, ValueError
         As `read`.
     """
     result = read(exp, preset, folder=folder)
-    exp = _registry.resolve(exp)
-    reason = mismatch(exp, preset, result.provenance, folder=folder)
-    if reason:
-        remedy = command(exp, preset, result.provenance.get("device"))
-        raise ResultMismatch(f"{reason}; run `{remedy}`")
-    steps = _amendments(exp, result.provenance, folder)
-    return replace(result, amended=tuple(step.why for step in steps))
+    why = mismatch(result)
+    if why:
+        found = result.provenance
+        remedy = command(found["exp"], preset, found.get("device"))
+        raise ResultMismatch(f"{why}; run `{remedy}`")
+    return result
 
 
-def mismatch(exp, preset, found, *, folder=None):
-    """Say how a provenance disagrees with the installed code, or return None."""
-    settings = _registry.settings(_registry.load(exp), preset)
-    if found["configuration_hash"] != provenance.configuration_hash(exp, preset, settings):
-        return f"the result {exp}-{preset} was made with other settings"
-    if _amendments(exp, found, folder) is None:
-        return f"the result {exp}-{preset} was made by other code"
-    return None
-
-
-def _amendments(exp, found, folder):
-    """Return the amendments since a result was made, or None if its code has changed."""
-    folder = default_folder() if folder is None else folder
-    code = provenance.code_hash(exp)
-    if found["code_hash"] == code:
-        return []
-    return amendments.chain(amendments.read(folder), exp, found["code_hash"], code)
+def mismatch(result):
+    """Say how a result disagrees with the installed experiment, or return None."""
+    found = result.provenance
+    name = f"{found['exp']}-{found['preset']}"
+    module, settings = _installed(found)
+    if settings is None:
+        return f"the result {name} was made with other settings"
+    if module.VERSION in (found["version"], result.stands_at):
+        return None
+    versions = (
+        f"version {found['version']} of the experiment, the installed one is {module.VERSION}"
+    )
+    return f"the result {name} was made by {versions}" + (
+        f" ({result.reason})" if result.reason else ""
+    )
 
 
 def as_arrays(name, arrays):

@@ -1,7 +1,7 @@
 """Long-format tables: one row is one number; one criterion is one row with a verdict."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -242,10 +242,6 @@ class Criterion:
         if self.passed is not None:
             object.__setattr__(self, "passed", bool(self.passed))
         object.__setattr__(self, "run_ids", tuple(self.run_ids))
-
-    def as_dict(self):
-        """Return the criterion as a dict that JSON can hold."""
-        return asdict(self) | {"run_ids": list(self.run_ids)}
 
     @property
     def verdict(self):

@@ -7,15 +7,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-import joblib
-
-from lindiff import _jobs
 from lindiff.experiments import _registry, provenance, results
 from lindiff.experiments.rows import Table
 from lindiff.experiments.store import UnitStore
 from lindiff.experiments.units import Context, OutOfTime
 
-__all__ = ["NoDevice", "Outcome", "Plan", "now", "plan", "resolve_device", "run"]
+__all__ = ["NoDevice", "Outcome", "Plan", "plan", "resolve_device", "run"]
 
 DEFAULT_STORE = Path("_build/experiments")
 
@@ -64,14 +61,13 @@ class Plan:
 
     def fingerprint(self, unit):
         """What the numbers of a unit depend on, as a hash."""
-        text = f"{unit.key} {unit.arguments!r} {self.hashes}"
-        return provenance.hashed(text)
+        version = self.module.VERSION
+        return provenance.hashed(f"{unit.key} {unit.arguments!r} {self.configuration} {version}")
 
     @cached_property
-    def hashes(self):
-        """Hashes of the configuration and of the code."""
-        configuration = provenance.configuration_hash(self.exp, self.preset, self.settings)
-        return configuration, provenance.code_hash(self.exp)
+    def configuration(self):
+        """Hash of the settings."""
+        return provenance.configuration_hash(self.exp, self.preset, self.settings)
 
     def records(self):
         """Return the stored record of each unit by key, None where there is none."""
@@ -171,11 +167,15 @@ def run(
     NoDevice, ValueError
         Before anything runs.
     """
+    import joblib
+
+    from lindiff import _jobs
+
     planned = plan(exp, preset, out)
     device = resolve_device(device, preset, planned.module)
     folder = Path(out) / "results" if folder is None else Path(folder)
     origin = provenance.commit()  # Before the units: the tree may change while they run.
-    networks = Path(out).resolve() / f"trained-by-{provenance.code_hash('nets')}"
+    networks = Path(out).resolve() / f"networks-{_versions()}"
     context = Context(planned.exp, preset, device, networks, ends_at, origin[0][:12])
     before = planned.records()
     missing = [u for u in planned.units if not is_done(before[u.key])]
@@ -188,6 +188,19 @@ def run(
     with joblib.parallel_config(n_jobs=jobs) if jobs else nullcontext():
         _jobs.run(calls, progress=progress and bool(calls))
     return _collect(planned, device, folder, origin, fresh=bool(calls))
+
+
+def lacks_torch(error):
+    """Whether an error says that PyTorch is not installed."""
+    return isinstance(error, ImportError) and "torch" in str(error).lower()
+
+
+def _versions():
+    """Return the versions of all experiments as a hash.
+
+    They share networks. Other trainings move numbers and so raise a version.
+    """
+    return provenance.hashed(repr([(n, _registry.load(n).VERSION) for n in _registry.names()]))
 
 
 def is_done(record):
@@ -217,6 +230,8 @@ def _run_unit(context, store, unit, fingerprint):
         # It goes on: an earlier failure is over.
         store.forget(unit.key)
     except Exception as error:
+        if lacks_torch(error):  # It fails no unit: none of this kind can run here.
+            raise
         sentence = provenance.scrub(f"{type(error).__name__}: {error}".strip().split("\n")[0])
         store.save_failure(unit.key, fingerprint, sentence, time.monotonic() - started)
 
@@ -225,7 +240,7 @@ def _collect(planned, device, folder, origin, fresh):
     """Evaluate the criteria on what is finished and write the result files.
 
     Without fresh units a result that is up to date is left as it is. A part never takes the
-    place of the whole, of whatever code: it goes to the working store.
+    place of the whole, of whatever version: it goes to the working store.
     """
     records = planned.records()
     done = {key: record for key, record in records.items() if is_done(record)}
@@ -234,52 +249,41 @@ def _collect(planned, device, folder, origin, fresh):
     arrays = {}
     for key, record in done.items():
         arrays |= results.as_arrays(key, record["arrays"])
-    criteria = list(planned.module.criteria(table, planned.settings))
     seconds = sum(record["seconds"] for record in done.values())
     made = provenance.made_by(table, origin, device)
     found = _provenance(planned, made, seconds, failures, len(done))
+    result = results.Result(table, found, arrays)
+    ended = len(done), len(planned.units), failures, result.criteria
     if not found["complete"] and _is_complete(planned, folder):
         folder = planned.store.root / "results"
         if _is_complete(planned, folder):
-            return Outcome(len(done), len(planned.units), failures, criteria, None)
-    if done and (fresh or not _up_to_date(planned, folder, criteria)):
-        result = results.Result(table, criteria, found, arrays)
+            return Outcome(*ended, None)
+    if done and (fresh or not _up_to_date(planned, folder)):
         results.save(folder, planned.exp, planned.preset, result)
-    return Outcome(len(done), len(planned.units), failures, criteria, folder)
-
-
-def now():
-    """Return the time as a result stores it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Outcome(*ended, folder)
 
 
 def _stored(planned, folder):
-    """The stored result of this code and these settings, or None."""
+    """The stored result, of whatever version and settings, or None."""
     try:
-        return results.load(planned.exp, planned.preset, folder=folder)
-    except (OSError, ValueError, results.ResultMismatch):
+        return results.read(planned.exp, planned.preset, folder=folder)
+    except (OSError, ValueError):
         return None
 
 
 def _is_complete(planned, folder):
-    """Whether a complete result lies in a folder, of whatever code."""
-    try:
-        return results.read(planned.exp, planned.preset, folder=folder).complete
-    except (OSError, ValueError):
-        return False
-
-
-def _up_to_date(planned, folder, criteria):
     stored = _stored(planned, folder)
-    if stored is None:
-        return False
-    same = [entry.as_dict() for entry in criteria] == [c.as_dict() for c in stored.criteria]
-    # Amendments rest on a CPU result of the installed code: units of it take the place.
-    return stored.complete and same and not stored.amended
+    return stored is not None and stored.complete
+
+
+def _up_to_date(planned, folder):
+    stored = _stored(planned, folder)
+    # One that stands for a reason gives way to finished units of the installed version.
+    current = stored is not None and stored.provenance["version"] == planned.module.VERSION
+    return current and stored.complete and results.mismatch(stored) is None
 
 
 def _provenance(planned, made, seconds, failures, done):
-    configuration, code = planned.hashes
     return {
         "exp": planned.exp,
         "title": planned.module.TITLE,
@@ -289,13 +293,12 @@ def _provenance(planned, made, seconds, failures, done):
         "units_done": done,
         "units_total": len(planned.units),
         "failures": failures,
-        "configuration_hash": configuration,
-        "code_hash": code,
-        "code_files": provenance.code_files(planned.exp),
+        "version": planned.module.VERSION,
+        "configuration_hash": planned.configuration,
         "versions": provenance.versions(),
         "seed": getattr(planned.settings, "seed", None),
         "seconds": round(seconds, 3),
-        "written": now(),
+        "written": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": results.command(planned.exp, planned.preset, made["device"]),
         **made,
     }

@@ -26,7 +26,7 @@ class Context:
     device : {"cpu", "cuda"}
         Where networks run.
     folder : pathlib.Path
-        Where trained networks lie, shared by all experiments with this code of the training.
+        Where trained networks lie, shared by all experiments of these versions.
     ends_at : float or None
         Wall-clock second (``time.time()``) at which the budget ends.
     git : str

@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,7 +19,6 @@ from lindiff.experiments import (
     e02_linearity,
     e04_distillation,
     nets,
-    results,
     runner,
 )
 from lindiff.experiments._net_plans import PLANS
@@ -30,17 +28,10 @@ from lindiff.nn import checkpoints
 from lindiff.nn import diagnostics as dg
 from lindiff.nn.closed_forms import GaussianDenoiser, MemorisingDenoiser
 from lindiff.nn.trainer import TrainingDiverged
+from tests.experiments.runs import first_units, killed_run, trainings
 
 NAMES = ("e01", "e02", "e03", "e04", "e05", "e06", "e07", "e08", "e10", "e14")
-# At this size other criteria are evaluated but nothing is asserted about them.
-CERTAIN = {"e07": 3, "e10": 2}
 PLAN = replace(PLANS["smoke"], images_seen=256, images_seen_small=256)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """One working store for all experiments of this file."""
-    return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture
@@ -49,53 +40,9 @@ def context(tmp_path):
 
 
 @pytest.fixture
-def trainings(monkeypatch):
+def trained_now(monkeypatch):
     """The configurations that are trained during a test."""
-    seen, train_many = [], nets.trainer.train_many
-
-    def noted(configs, *arguments, **options):
-        seen.extend(configs)
-        return train_many(configs, *arguments, **options)
-
-    monkeypatch.setattr(nets.trainer, "train_many", noted)
-    return seen
-
-
-def configurations(exp):
-    """The trainings that the units of an experiment name."""
-    module = _registry.load(exp)
-    found = set()
-    for unit in module.units(module.PRESETS["smoke"]):
-        stack = list(unit.arguments)
-        while stack:
-            each = stack.pop()
-            if isinstance(each, tuple):
-                stack += each
-            elif hasattr(each, "images_seen") and hasattr(each, "arch") and hasattr(each, "key"):
-                found.add(each)
-    return found
-
-
-@pytest.mark.parametrize("exp", NAMES)
-def test_smoke_runs_from_end_to_end(exp, store, trainings):
-    earlier = set().union(set(), *map(configurations, NAMES[: NAMES.index(exp)]))
-    outcome = runner.run(exp, "smoke", out=store, device="cpu")
-    assert outcome.complete and outcome.failures == {}
-    assert outcome.criteria
-    assert sum(entry.passed is True for entry in outcome.criteria) >= CERTAIN.get(exp, 0)
-    # What an earlier experiment has trained is found, not trained again.
-    assert set(trainings) == configurations(exp) - earlier
-    result = results.read(exp, "smoke", folder=outcome.folder)
-    assert np.isfinite(result.table["value"]).all()
-    assert set(result.table["exp"]) == {_registry.resolve(exp)}
-
-
-def test_samples_are_kept_as_grey_levels(store):
-    runner.run("e01", "smoke", out=store, device="cpu")
-    arrays = results.read("e01", "smoke", folder=store / "results").arrays
-    kept = {name: array for name, array in arrays.items() if name.endswith("samples")}
-    assert len(kept) == 4
-    assert all(a.dtype == np.uint8 and a.shape == (32, 8, 8) for a in kept.values())
+    return trainings(monkeypatch)
 
 
 @pytest.mark.parametrize("exp", NAMES)
@@ -122,31 +69,25 @@ def test_twins_differ_in_their_images_only():
     assert not (mine[:, None] == other).all(2).any()
 
 
-def test_run_goes_on_after_a_kill(tmp_path):
-    command = [sys.executable, "-m", "lindiff.experiments", "run", "e01", "--preset", "smoke"]
-    command += ["--device", "cpu", "--out", str(tmp_path), "--quiet"]
+def test_run_goes_on_after_a_kill(tmp_path, monkeypatch):
+    assert killed_run("e01", 4, 1, tmp_path) == -signal.SIGKILL
     units = tmp_path / "e01_memorisation" / "smoke" / "units"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 120
-        while not list(units.glob("*.json")) and time.monotonic() < until:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
     before = {path: path.read_bytes() for path in units.glob("*.json")}
-    networks = tmp_path.glob("trained-by-*/nets/*/net-*.safetensors")
+    networks = tmp_path.glob("networks-*/nets/*/net-*.safetensors")
     weights = {path: path.read_bytes() for path in networks}
-    assert before and weights
+    assert len(before) == 1 and weights
+    first_units(monkeypatch, "e01", 4)
     outcome = runner.run("e01", "smoke", out=tmp_path, device="cpu")
-    assert outcome.complete
-    assert len(before) < outcome.total
+    assert outcome.complete and outcome.total == 4
     for path, content in (before | weights).items():
         assert path.read_bytes() == content
 
 
-def test_network_is_trained_once(context, trainings):
+def test_network_is_trained_once(context, trained_now):
     config = PLAN.config(16)
     first = nets.trained(context, config, PLAN)
     again = nets.trained(context, config, PLAN)
-    assert trainings == [config]
+    assert trained_now == [config]
     assert first.images_seen == again.images_seen == 256
     x = torch.randn(4, 64)
     assert torch.equal(first.net.denoise(x, 0.5), again.net.denoise(x, 0.5))
@@ -154,7 +95,7 @@ def test_network_is_trained_once(context, trainings):
     assert not torch.equal(
         first.net.denoise(x, 0.5), nets.trained(context, other, PLAN).net.denoise(x, 0.5)
     )
-    assert trainings == [config, other]
+    assert trained_now == [config, other]
 
 
 def test_deadline_ends_a_training_and_the_next_call_goes_on(context):
@@ -183,13 +124,13 @@ def test_checkpoints_lead_to_the_network(context):
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")])
-def test_a_lost_or_damaged_last_network_is_written_again(damage, context, trainings):
+def test_a_lost_or_damaged_last_network_is_written_again(damage, context, trained_now):
     config = PLAN.config(16)
     found = nets.trained(context, config, PLAN)
     [path] = nets.folder_of(context, config).glob("net-*.safetensors")
     damage(path)
     again = nets.trained(context, config, PLAN)
-    assert trainings == [config, config]
+    assert trained_now == [config, config]
     x = torch.randn(4, 64)
     assert torch.equal(found.net.denoise(x, 0.5), again.net.denoise(x, 0.5))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lindiff.experiments import _halder_training, results, runner
+from lindiff.experiments import _halder_training
 from lindiff.experiments import e15_paper_unet as e15
 from lindiff.experiments._halder_training import Schedule, Training, sample, train
 from lindiff.experiments._halder_unet import HalderUNet, time_code
@@ -254,16 +254,6 @@ def test_distances_see_clamped_and_moments_unclamped_pixels():
     ratio = made.var() / 0.04
     wanted = 0.5 * (ratio - 1 - np.log(ratio) + made.mean() ** 2 / 0.04)
     assert found["kl"] == pytest.approx(wanted)
-
-
-def test_smoke_run(tmp_path):
-    outcome = runner.run("e15", "smoke", out=tmp_path, device="cpu")
-    assert outcome.complete and not outcome.failures
-    stored = results.load("e15", "smoke", folder=outcome.folder)
-    assert len(stored.table.where("e_og")) == len(SMOKE.cells) * SMOKE.n_repetitions
-    assert all(criterion.passed is not None for criterion in stored.criteria)
-    control = stored.table.where("gradient_steps", N=8, split=e15.STEPS)["value"]
-    assert set(control) == set(stored.table.where("gradient_steps", N=20)["value"]) == {6}
 
 
 # ---- the criteria
