@@ -170,7 +170,7 @@ def _commands():
         _fence("text", colab),
         "Result files go to `book/results`; with another `--out` they go to `results` below it. "
         "The first line here runs everything at one preset and writes this page, the second "
-        "says whether page, results and code agree:",
+        "says whether the page shows what is stored:",
         _fence("bash", land),
     )
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from lindiff.experiments import _registry, report, results, runner
 
 EPILOG = """\
-Finished units are kept in --out and never run twice; a run that was stopped at any moment
-goes on with the same command. Result files go to book/results when the package lies in its
-repository, --out is left at its default and the preset is not smoke; otherwise to
-<out>/results. --results chooses another folder. Exit codes: 0 all units finished, 1 a unit
-failed, 2 a wrong argument or a missing device, 3 the budget ended before all units were tried.
-Where git does not know it, the variable LINDIFF_COMMIT names the commit of the code.
+Finished units are kept in --out and never run twice, until the version or the settings of the
+experiment change; a run that was stopped at any moment goes on with the same command.
+Result files go to book/results when the package lies in its repository, --out is left at its
+default and the preset is not smoke; otherwise to <out>/results. --results chooses another
+folder. Exit codes: 0 all units finished, 1 a unit failed, 2 a wrong argument, a missing device
+or no PyTorch, 3 the budget ended before all units were tried. Where git does not know it, the
+variable LINDIFF_COMMIT names the commit of the code.
 """
 
 

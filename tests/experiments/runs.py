@@ -3,9 +3,12 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-from lindiff.experiments import _registry, nets, provenance, runner
+from lindiff.experiments import _registry, nets, runner
 from lindiff.experiments.results import Result
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -57,4 +60,4 @@ first_units(pytest.MonkeyPatch(), exp, number)
 runner.run(exp, "smoke", out=out, device="cpu")
 """
     command = [sys.executable, "-c", code, exp, str(number), str(finished), str(out)]
-    return subprocess.run(command, cwd=provenance.PACKAGE.parent).returncode
+    return subprocess.run(command, cwd=ROOT).returncode
