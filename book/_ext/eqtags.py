@@ -58,7 +58,7 @@ def link_docstrings(app, what, name, obj, options, lines):
     for index, line in enumerate(lines):
         match = IMPLEMENTS.match(line.strip())
         if match:
-            links = re.sub(r"\((\d+\.\d+)\)", r":ref:`(\1) <eq-\1>`", match[2])
+            links = re.sub(r"\(((?:\d+|[A-Z])\.\d+)\)", r":ref:`(\1) <eq-\1>`", match[2])
             lines[index] = f"*{match[1].strip()}* {links}"
 
 

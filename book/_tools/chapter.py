@@ -2,7 +2,7 @@
 
 python -m book._tools.chapter edit 03        write the text view book/.text/03_*.py
 python -m book._tools.chapter run 03 [04]    merge the view, execute, normalise, stamp
-python -m book._tools.chapter check [FILE]   report everything that is wrong, change nothing
+python -m book._tools.chapter check [FILE]   report pacing and all that is wrong, change nothing
 python -m book._tools.chapter text FILE      print a notebook as text (for git diff)
 python -m book._tools.chapter renumber 03    number the tags consecutively, follow them everywhere
 """
@@ -15,8 +15,9 @@ import re
 import sys
 from pathlib import Path
 
-TAG = re.compile(r"\\tag\{(\d+\.\d+)\}")
-_IMPLEMENTS = re.compile(r"Implements eqs?\.\s+(?:\(\d+\.\d+\)(?:,\s+| and )?)+")
+NUMBER = r"(?:\d+|[A-Z])\.\d+"
+TAG = re.compile(rf"\\tag\{{({NUMBER})\}}")
+_IMPLEMENTS = re.compile(rf"Implements eqs?\.\s+(?:\({NUMBER}\)(?:,\s+| and )?)+")
 
 
 def plain_text(path):
@@ -118,7 +119,7 @@ def renumber(paths):
 
     new = {}
     for path in paths:
-        chapter = int(path.name[:2])
+        chapter = notebooks.label(path)
         text = "\n".join(map(notebooks.source, notebooks.read(path)["cells"]))
         for index, tag in enumerate(dict.fromkeys(TAG.findall(text)), start=1):
             new[tag] = f"{chapter}.{index}"
@@ -140,7 +141,7 @@ def renumber(paths):
 
 
 def _in_brackets(text, new):
-    return re.sub(r"\((\d+\.\d+)\)", lambda found: f"({new.get(found[1], found[1])})", text)
+    return re.sub(rf"\(({NUMBER})\)", lambda found: f"({new.get(found[1], found[1])})", text)
 
 
 def _follow(text, new):
@@ -148,10 +149,11 @@ def _follow(text, new):
         tag = match[2]
         return match[1] + new.get(tag, tag) + match[3]
 
-    text = re.sub(r"(\\tag\{)(\d+\.\d+)(\})", replaced, text)
-    text = re.sub(r"(#eq-)(\d+\.\d+)(\b)", replaced, text)
-    text = re.sub(r"(\[\()(\d+\.\d+)(\)\])", replaced, text)
-    return re.sub(r'(")(\d+\.\d+)(")', replaced, text)
+    text = re.sub(rf"(\\tag\{{)({NUMBER})(\}})", replaced, text)
+    text = re.sub(rf"(#eq-)({NUMBER})(\b)", replaced, text)
+    text = re.sub(rf"(\[\()({NUMBER})(\)\])", replaced, text)
+    text = re.sub(r"^# @title .*", lambda line: _in_brackets(line[0], new), text)
+    return re.sub(rf'(")({NUMBER})(")', replaced, text)
 
 
 def main(arguments=None):
@@ -164,12 +166,13 @@ def main(arguments=None):
         for name in options.chapters:
             sys.stdout.write(plain_text(name))
         return 0
-    from book._tools import checks, notebooks
+    from book._tools import checks, form, notebooks
 
     try:
         if options.command == "check":
             files = [Path(name) for name in options.chapters] or notebooks.chapters()
             problems = checks.problems(files)
+            print("\n".join(form.report(files)))
             print("\n".join(problems) or f"{len(files)} chapters checked, nothing to mend")
             return 1 if problems else 0
         paths = [notebooks.find(name) for name in options.chapters]

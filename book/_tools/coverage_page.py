@@ -103,7 +103,7 @@ def entry_status(entry, covering):
     best = [equation for equation in covering if equation.status == status]
     caveats = [entry["caveat"]] if "caveat" in entry else []
     if status == "verified" and not any(equation.fully_verified for equation in best):
-        weak = sorted({tag for equation in best for tag in equation.weak}, key=_by_number)
+        weak = sorted({tag for equation in best for tag in equation.weak}, key=order)
         caveats.append("rests on " + " ".join(_link(tag) for tag in weak))
     if status == "verified" and caveats:
         return "verified with caveat", "; ".join(caveats)
@@ -146,9 +146,9 @@ def _vocabulary(equations):
 def _equation_table(equations):
     rows = ["| equation | section | check | status | uses | code |", "|---|---|---|---|---|---|"]
     for e in equations:
-        uses = " ".join(_link(tag) for tag in e.line.uses)
+        uses = " ".join(_link(tag) for tag in e.record.uses)
         code = ", ".join(_code(name) for name in e.code)
-        cells = (_link(e.tag), _cell(e.section), e.line.kind, look_of(e), uses, code)
+        cells = (_link(e.tag), _cell(e.section), e.record.kind, look_of(e), uses, code)
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -156,7 +156,7 @@ def _equation_table(equations):
 def _paper(paper, equations):
     covering = {}
     for equation in equations:
-        for name in equation.line.covers:
+        for name in equation.record.covers:
             covering.setdefault(name, []).append(equation)
     rows, counts = [], Counter()
     for name, entry in paper["entries"].items():
@@ -173,7 +173,7 @@ def _paper(paper, equations):
 
 
 def _graph_alt(equations):
-    edges = sum(len(equation.line.uses) for equation in equations)
+    edges = sum(len(equation.record.uses) for equation in equations)
     return (
         f"Graph of {len(equations)} equations and {edges} dependencies, one band for each "
         "chapter; the table above lists the same dependencies"
@@ -199,6 +199,7 @@ def _plural(forms, number):
     return one if number == 1 or not many else many
 
 
-def _by_number(tag):
+def order(tag):
+    """Return the key that sorts tags: chapters by number, then appendices by letter."""
     chapter, index = tag.split(".")
-    return chapter.rjust(3), int(index)
+    return len(chapter) if chapter.isdigit() else 99, chapter, int(index)
