@@ -5,6 +5,7 @@ python -m book._tools.chapter run 03 [04]    merge the view, execute, normalise,
 python -m book._tools.chapter check [FILE]   report pacing and all that is wrong, change nothing
 python -m book._tools.chapter text FILE      print a notebook as text (for git diff)
 python -m book._tools.chapter renumber 03    number the tags consecutively, follow them everywhere
+python -m book._tools.chapter confirm 3.2    store that a printed formula is the checked one, by eye
 """
 
 import argparse
@@ -105,9 +106,11 @@ def _merged(path):
 
 def run(path):
     """Merge, execute, normalise and stamp one chapter; write it whole or not at all."""
-    from book._tools import notebooks
+    from book._tools import form, notebooks
 
     done = notebooks.execute(_merged(path), path.parent)
+    for line in form.printed.record_sides(done) if form.printed else ():
+        print(f"{path.name}: {line}", file=sys.stderr)
     normal = notebooks.normalise(done)
     notebooks.write_whole(path, notebooks.dumps(normal))
     _write_view(path, normal)
@@ -159,8 +162,8 @@ def _follow(text, new):
 def main(arguments=None):
     """Run one command and return its exit status."""
     parser = argparse.ArgumentParser(prog="chapter", description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["edit", "run", "check", "text", "renumber"])
-    parser.add_argument("chapters", nargs="*", help="numbers such as 03, or files")
+    parser.add_argument("command", choices=["edit", "run", "check", "text", "renumber", "confirm"])
+    parser.add_argument("chapters", nargs="*", help="numbers such as 03, or files; tags to confirm")
     options = parser.parse_args(arguments)
     if options.command == "text":
         for name in options.chapters:
@@ -175,6 +178,10 @@ def main(arguments=None):
             print("\n".join(form.report(files)))
             print("\n".join(problems) or f"{len(files)} chapters checked, nothing to mend")
             return 1 if problems else 0
+        if options.command == "confirm":
+            for tag in options.chapters:
+                form.printed.confirm(notebooks.home(tag), tag)
+            return 0
         paths = [notebooks.find(name) for name in options.chapters]
         if not paths:
             raise notebooks.ChapterError(f"{options.command}: name a chapter, such as 03")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from book._tools import notebooks, weaker
 from book._tools.coverage_page import order, render_bar, render_page
+from book._tools.form import printed
 from book._tools.graph import render_graph
 from lindiff._report import TAG, Record
 
@@ -50,6 +51,7 @@ class Equation:
     section: str
     code: tuple = ()
     weak: tuple = ()
+    tie: str = ""
 
     @property
     def tag(self):
@@ -126,11 +128,14 @@ def collect(root):
     found = {}
     for path in notebooks.chapters(book):
         tags, records, wrong = read_chapter(path)
+        tied = printed.ties(json.loads(_text(path))) if printed else {}
         problems += wrong + _record_problems(path, tags, records)
         for record in records:
             if record.tag in tags:
                 code = tuple(implemented.get(record.tag, ()))
-                found[record.tag] = Equation(record, path.stem, tags[record.tag], code)
+                found[record.tag] = Equation(
+                    record, path.stem, tags[record.tag], code, tie=tied.get(record.tag, "")
+                )
     problems += _reference_problems(found, implemented, papers)
     if not problems:
         problems += _cycle_problems(found)

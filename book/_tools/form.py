@@ -14,6 +14,11 @@ from pathlib import Path
 from book._tools import notebooks
 from book._tools.chapter import NUMBER, TAG
 
+try:
+    from book._tools import printed
+except ImportError:
+    printed = None
+
 MAX_WORDS, MAX_CELLS = 4500, 20
 TARGETS = {"words": 3500, "cells": 14, "longest": 15, "start": 150}
 PARAMETERS = range(1, 5)
@@ -131,6 +136,8 @@ def report(files):
 def problems(path, notebook, tags):
     """Yield one line for each rule of the form that a chapter breaks."""
     yield from _balance(notebook)
+    if printed:
+        yield from printed.problems(notebook)
     if not notebooks.in_form(notebook):
         return
     if notebooks.label(path).isdigit():

@@ -11,6 +11,7 @@ from lindiff._report import MIME, Record
 
 BOOK = Path(__file__).resolve().parents[1]
 TEXT = BOOK / ".text"
+OWN = ("form", "confirmed", "sides")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 KEPT = ("accelerator", "colab")
@@ -52,6 +53,14 @@ def find(number, book=BOOK):
         for found in sorted(folder.glob(f"{number}*{suffix}")):
             return Path(book) / f"{found.stem}.ipynb"
     raise ChapterError(f"no chapter starts with {number!r} in {Path(book).name}/")
+
+
+def home(tag, book=BOOK):
+    """Return the file whose equations carry numbers like this one."""
+    for path in chapters(book):
+        if label(path) == tag.partition(".")[0]:
+            return path
+    raise ChapterError(f"no chapter or appendix has equations like ({tag})")
 
 
 def read(path):
@@ -152,13 +161,17 @@ def normalise(notebook):
     import nbformat
 
     clean = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    own = clean.metadata.get("lindiff", {})
     kept = {key: clean.metadata[key] for key in KEPT if key in clean.metadata}
     clean.metadata = nbformat.from_dict(
         {
             **kept,
             "kernelspec": dict(KERNEL),
             "language_info": {"name": "python"},
-            "lindiff": {**({"form": 1} if in_form(clean) else {}), "stamp": stamp(notebook)},
+            "lindiff": {
+                **{key: own[key] for key in OWN if key in own},
+                "stamp": stamp(notebook),
+            },
         }
     )
     clean.nbformat, clean.nbformat_minor = 4, 5
@@ -225,6 +238,10 @@ def from_text(text, old=None):
     notebook = jupytext.reads(text, fmt="py:percent")
     if old is not None:
         notebook.metadata.update({k: v for k, v in old["metadata"].items() if k in KEPT})
+        # The view says whether the chapter is in form; the rest of its own data stay.
+        stored = {k: v for k, v in old["metadata"].get("lindiff", {}).items() if k in OWN[1:]}
+        if stored:
+            notebook.metadata["lindiff"] = {**notebook.metadata.get("lindiff", {}), **stored}
     for cell in notebook.cells:
         cell.pop("id", None)
         if "kind" in cell.metadata:
