@@ -132,16 +132,16 @@ class _Reading:
             if not (defines and place == 0):
                 item = self._side((index, place), side, statement, scope)
             if relation not in EQUAL or side.order or group is None:
+                if relation in ORDER:
+                    self.orders.append((before, relation, item))
+                    if group is not None:
+                        group.bounded = True
                 group = _Group([], relation in ORDER)
                 self.groups.append(group)
-            if relation in ORDER:
-                self.groups[-2].bounded = True
-                self.orders.append((before, relation, item))
-            group.values += item or []
+            group.values += [item] if item else []
             before = item
             if side.order:
                 group = None
-        self.groups = [group for group in self.groups if group.values or group is self.groups[-1]]
 
     def _side(self, key, side, statement, scope):
         named = side.tree is not None and _has_names(side.tree)
@@ -156,13 +156,13 @@ class _Reading:
                 law = _Value((*key, number), side.text, part, _largest(part), True)
                 self.groups.append(_Group([law]))
             return None
-        return [_Value(key, side.text, value, size, named)]
+        return _Value(key, side.text, value, size, named)
 
     def inner(self):
         """Compare the sides with each other; return the keys compared, and what is wrong."""
         keys, wrong = set(), []
-        for group in self.groups:
-            first, *others = group.values or [None]
+        for group in (group for group in self.groups if group.values):
+            first, *others = group.values
             for other in others:
                 keys |= {first.key, other.key}
                 if not _agree(first.value, other.value, first.size + other.size):
@@ -171,10 +171,10 @@ class _Reading:
                     wrong.append(f"prints {texts} as equal, but they are {a} and {b}")
         for left, relation, right in self.orders:
             if left and right:
-                keys |= {left[0].key, right[0].key}
-                if not np.all(ORDER[relation](left[0].value, right[0].value)):
-                    a, b = _worst(left[0].value, right[0].value)
-                    texts = f"`{_short(left[0].text)} {relation} {_short(right[0].text)}`"
+                keys |= {left.key, right.key}
+                if not np.all(ORDER[relation](left.value, right.value)):
+                    a, b = _worst(left.value, right.value)
+                    texts = f"`{_short(left.text)} {relation} {_short(right.text)}`"
                     wrong.append(f"prints {texts}, but the sides are {a} and {b}")
         return keys, wrong
 
@@ -275,6 +275,9 @@ def _values(stored):
 def _match(groups, stored):
     """Compare the stored value with the groups; return the keys matched, and what is wrong."""
     groups = [group for group in groups if group.values]
+    # A constant such as V_0 = 0 beside the formula may meet a value by accident.
+    stating = [group for group in groups if group.named and not group.bounded]
+    groups = stating or groups
     if isinstance(stored, list):
         entries = stored
     else:
@@ -291,7 +294,7 @@ def _match(groups, stored):
         else:
             left.remove(hit)
             keys |= {item.key for item in hit.values}
-    open_groups = [group for group in left if group.named and not group.bounded]
+    open_groups = left if stating else []
     if not missed or not open_groups:
         return keys, []
     size = 0 if isinstance(stored, list) else np.size(stored)
@@ -382,7 +385,8 @@ def records(notebook):
 def display_hash(latex):
     """Return the hash of a display; white space, quotation marks and its number do not count."""
     text = TAG.sub(" ", re.sub(r"^\s*>", " ", latex, flags=re.M))
-    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16]
+    tokens = re.findall(r"\\[A-Za-z]+|\S", text)
+    return hashlib.sha256(" ".join(tokens).encode()).hexdigest()[:16]
 
 
 def _stored(notebook, key):

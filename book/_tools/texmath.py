@@ -226,6 +226,8 @@ def _parts(items):
                 item in _CLOSING or item.startswith(r"\end")
             )
             part.append(item)
+    if part[:-1]:
+        yield part[:-1], role
 
 
 def _conditions(part):
@@ -252,6 +254,14 @@ def _closing(items, start):
         if depth == 0:
             return index
     return None
+
+
+def _separators(items):
+    depth = count = 0
+    for item in items:
+        depth += (item in _OPENING) - (item in _CLOSING)
+        count += depth == 0 and item in (",", ";")
+    return count
 
 
 def _has_relation(items):
@@ -358,11 +368,13 @@ class _Parser:
             self.at += 1
 
     def _next(self, thin=False):
-        if not thin:
-            self._thin()
-        return self.items[self.at] if self.at < len(self.items) else None
+        at = self.at
+        while not thin and at < len(self.items) and self.items[at] == r"\,":
+            at += 1
+        return self.items[at] if at < len(self.items) else None
 
     def _take(self, wanted=None):
+        self._thin()
         item = self._next()
         if item is None or (wanted is not None and item != wanted):
             raise Malformed(f"expected {wanted or 'more'}, found {item or 'the end'}")
@@ -382,6 +394,7 @@ class _Parser:
         return tree
 
     def _order_term(self):
+        self._thin()
         item = self._next() or ""
         if item.startswith(r"\text{"):
             self.at += 1
@@ -458,6 +471,7 @@ class _Parser:
             return text, None
 
     def _braced(self):
+        self._thin()
         if self._next() != "{":
             return [self._take()] + (self._accented() if self._is_accent(-1) else [])
         end = _closing(self.items, self.at)
@@ -505,6 +519,7 @@ class _Parser:
         return _Parser(inner).whole()
 
     def _bracket(self):
+        self._thin()
         opening = self._next()
         end = _closing(self.items, self.at)
         if end is None:
@@ -514,6 +529,8 @@ class _Parser:
         if _has_relation(inner):
             return Node("truth", (_statement(inner),))
         parts = [part for part, _ in _parts(inner)]
+        if len(parts) != 1 + _separators(inner):
+            raise Malformed("an argument is missing")
         trees = [_Parser(part).whole() for part in parts]
         return trees[0] if len(trees) == 1 else Node("list", tuple(trees))
 

@@ -208,7 +208,8 @@ def side_value(side, scope):
     if isinstance(tree, Node) and tree.op == "apply":
         name, group = tree.args[:2]
         inside = group.args if isinstance(group, Node) and group.op == "list" else (group,)
-        if all(isinstance(item, Name) for item in inside) and not callable(_lookup(name, scope)):
+        bare = Name(name.base, name.sub, name.indices)
+        if all(isinstance(item, Name) for item in inside) and not callable(_lookup(bare, scope)):
             tree = name
     return value(tree, scope)
 
@@ -273,6 +274,9 @@ def _pick(name, key, scope):
 
 
 def _index(array, indices, first, scope):
+    digits = [i.args[0] for i in indices if isinstance(i, Node) and i.op == "number"]
+    if np.ndim(array) == 2 and len(indices) == len(digits) == 1 and 10 < digits[0] < 100:
+        indices = [constant(digit) for digit in divmod(digits[0], 10)]
     if len(indices) > np.ndim(array):
         raise NotEvaluable("more indices than axes")
     for tree, size in zip(indices, np.shape(array), strict=False):
