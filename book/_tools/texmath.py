@@ -399,7 +399,8 @@ class _Parser:
         if item.startswith(r"\text{"):
             self.at += 1
         elif item in ("O", "o") and self.items[self.at + 1 : self.at + 2] == ["("]:
-            self.at = _closing(self.items, self.at + 1) + 1
+            self.at += 1
+            self._bracketed()
         elif item == r"\dots":
             raise NotEvaluable("dots")
         else:
@@ -471,15 +472,9 @@ class _Parser:
             return text, None
 
     def _braced(self):
-        self._thin()
-        if self._next() != "{":
-            return [self._take()] + (self._accented() if self._is_accent(-1) else [])
-        end = _closing(self.items, self.at)
-        if end is None:
-            raise Malformed("a brace is not closed")
-        inner = self.items[self.at + 1 : end]
-        self.at = end + 1
-        return inner
+        if self._next() == "{":
+            return self._bracketed()
+        return [self._take()] + (self._accented() if self._is_accent(-1) else [])
 
     def _is_accent(self, back=0):
         item = self.items[self.at + back]
@@ -518,14 +513,18 @@ class _Parser:
         inner = [item, *(self._accented() if self._is_accent(-1) else [])]
         return _Parser(inner).whole()
 
-    def _bracket(self):
+    def _bracketed(self):
+        """The tokens inside a bracket, which is skipped."""
         self._thin()
-        opening = self._next()
-        end = _closing(self.items, self.at)
+        opening, end = self.items[self.at], _closing(self.items, self.at)
         if end is None:
             raise Malformed(f"{opening} is not closed")
         inner = self.items[self.at + 1 : end]
         self.at = end + 1
+        return inner
+
+    def _bracket(self):
+        inner = self._bracketed()
         if _has_relation(inner):
             return Node("truth", (_statement(inner),))
         parts = [part for part, _ in _parts(inner)]
