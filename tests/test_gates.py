@@ -40,7 +40,7 @@ import sympy
 
 from lindiff.verify import check_symbolic
 
-x = sympy.Symbol("x")
+x = sympy.Symbol("x", positive=True)
 check_symbolic("9.1", (x + 1) ** 2, x**2 + 2 * x + 1)
 
 # %% id="fig-a" {FIGURE}
