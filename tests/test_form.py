@@ -236,6 +236,14 @@ def test_report_marks_what_misses_a_target(good, altered):
     assert lines[3] == "not yet in form: 09_try"
 
 
+def test_the_command_prints_the_pacing_and_fails_outside_the_budget(good, altered, capsys):
+    assert chapter.main(["check", str(good)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("chapter  words") and "1 chapters checked, nothing to mend" in shown
+    assert chapter.main(["check", str(altered(more_cells))]) == 1
+    assert "21 visible code cells are more than 20" in capsys.readouterr().out
+
+
 def source(name, old, new):
     """Replace text in a cell, named by id or place."""
 
