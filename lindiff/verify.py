@@ -39,6 +39,7 @@ def check_symbolic(
     simplify=True,
     show=True,
     names=None,
+    at=None,
 ):
     r"""Verify a symbolic identity by algebra and at random points.
 
@@ -65,6 +66,9 @@ def check_symbolic(
         How the printed formula writes a symbol, ``{symbol: "bar alpha"}``: LaTeX without
         backslashes. A key may be an expression, ``{sqrt(v): "sigma"}``. Without: the
         symbol's own name.
+    at : (), optional
+        Give ``()`` where the printed formula cannot be evaluated at the symbols, such as a
+        law whose density was checked: the record then holds no points.
 
     Raises
     ------
@@ -79,6 +83,8 @@ def check_symbolic(
     ✓ (1.2) symbolic
     """
     record = _report.new_record(tag, "symbolic", uses, covers)
+    if at not in (None, ()):
+        raise ValueError("at of a symbolic check is () or left out: names says what is printed")
     lhs, rhs = _symbolic.as_expression("lhs", lhs), _symbolic.as_expression("rhs", rhs)
     sides = [lhs, rhs]
     if wrong is not None:
@@ -92,7 +98,7 @@ def check_symbolic(
     proved = simplify and _symbolic.simplifies(ready[0] - ready[1])
     where = f"{len(places)} points" if symbols else "one evaluation"
     how = f"{'simplified, ' if proved else ''}{where} at {_symbolic.DIGITS} digits"
-    tied = _symbolic_points(places, ready[1], names or {})
+    tied = _symbolic_points(places, ready[1], names or {}) if at is None else ()
     _report.finish(record, how, _report.control_text("form", wrong), points=tied)
     if show:
         _symbolic.display(lhs, rhs)

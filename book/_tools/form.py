@@ -131,9 +131,9 @@ def report(files):
 def problems(path, notebook, tags):
     """Yield one line for each rule of the form that a chapter breaks."""
     yield from _balance(notebook)
-    yield from printed.problems(notebook)
     if not notebooks.in_form(notebook):
         return
+    yield from printed.problems(notebook)
     if notebooks.label(path).isdigit():
         yield from _budget(pace(notebook))
     for cell, text, inside in spans(notebook):
