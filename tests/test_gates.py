@@ -102,7 +102,7 @@ def test_rerun_is_byte_identical(good):
 def test_altered_output(altered):
     def change(_, cells):
         stream = cells["check-9-1"]["outputs"][0]
-        stream["text"] = "".join(stream["text"]).replace("5 points", "6 points")
+        stream["text"] = "".join(stream["text"]).replace("20 points", "6 points")
 
     done = nbval(altered(change))
     assert done.returncode == 1 and "6 points" in done.stdout
