@@ -93,7 +93,18 @@ def test_an_undeclared_symbol_is_complex(name, tag):
 
 @pytest.mark.parametrize(
     "assumption",
-    "real positive negative nonnegative nonpositive nonzero integer even prime rational".split(),
+    [
+        "real",
+        "positive",
+        "negative",
+        "nonnegative",
+        "nonpositive",
+        "nonzero",
+        "integer",
+        "even",
+        "prime",
+        "rational",
+    ],
 )
 def test_what_implies_real_is_real(assumption):
     symbol = Symbol("v", **{assumption: True})
