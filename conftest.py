@@ -1,4 +1,4 @@
-"""Compare the figures of the chapters too: nbval alone leaves images out."""
+"""Compare the figures of the chapters, which nbval leaves out; test the package alone."""
 
 import base64
 import io
@@ -14,6 +14,27 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 # Scripts that need another library's own environment; their stored results are tested.
 collect_ignore_glob = ["tests/oracles/*.py"]
 MEAN_DIFFERENCE = 1.0
+
+# What needs the tools, the pinned versions or the pages of the book. All else is the package's.
+BOOK_TESTS = {
+    f"test_{name}.py"
+    for name in (
+        *("address", "captions", "colab", "coverage_tool", "environment", "experiments_page"),
+        *("gates", "notation", "notes", "readme", "site", "workflows"),
+    )
+}
+
+
+def pytest_addoption(parser):
+    """Let the package be tested without the tools of the book."""
+    parser.addoption("--package", action="store_true", help="leave out the tests of the book")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out the tests of the book where the package is tested alone."""
+    if config.getoption("--package") and collection_path.name in BOOK_TESTS:
+        return True
+    return None
 
 
 def images(outputs):
