@@ -3,7 +3,9 @@
 import base64
 import io
 import os
+import re
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -14,6 +16,7 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 # Scripts that need another library's own environment; their stored results are tested.
 collect_ignore_glob = ["tests/oracles/*.py"]
 MEAN_DIFFERENCE = 1.0
+HAS_TORCH = find_spec("torch") is not None
 
 # What needs the tools, the pinned versions or the pages of the book. All else is the package's.
 BOOK_TESTS = {
@@ -31,10 +34,23 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leave out the tests of the book where the package is tested alone."""
+    """Leave out the tests of the book where the package is tested alone, and of networks."""
     if config.getoption("--package") and collection_path.name in BOOK_TESTS:
         return True
-    return None
+    return True if needs_missing_torch(collection_path) else None
+
+
+def needs_missing_torch(path):
+    """Whether a test file imports PyTorch where there is none."""
+    if HAS_TORCH or not re.fullmatch(r"test_\w+\.py", path.name):
+        return False
+    wanted = r"^(import torch|from torch|from lindiff\.nn)\b"
+    return re.search(wanted, path.read_text(encoding="utf-8"), flags=re.M) is not None
+
+
+def pytest_report_header():
+    """Say what is left out."""
+    return None if HAS_TORCH else "PyTorch is not installed: the tests of networks are left out"
 
 
 def images(outputs):

@@ -294,8 +294,8 @@ def memorisation_gap(mean, cov, train, reference, *, precision=np.float64):
     >>> rng = np.random.default_rng(0)
     >>> train = kernel_density(rng.standard_normal((50, 2)))
     >>> truth = gaussian_reference([0.0, 0.0], 1.0)
-    >>> memorisation_gap([0.0, 0.0], np.eye(2), train, truth)[0]
-    np.float64(1.0)
+    >>> float(memorisation_gap([0.0, 0.0], np.eye(2), train, truth)[0])
+    1.0
     """
     if train.variance != reference.variance:
         raise ValueError("`train` and `reference` must have the same variance")
