@@ -153,6 +153,7 @@ def test_ci_runs_the_command_of_the_readme():
 
 
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 BOOK_TESTS = sorted(ROOT / "tests" / name for name in conftest.BOOK_TESTS)
 
 
@@ -185,6 +186,14 @@ def test_a_list_of_files_leaves_some_out():
     assert run_by("pytest -q --package lindiff tests/nn tests/test_losses.py") != run_by(
         "pytest -q --package lindiff tests"
     )
+
+
+def test_only_the_pinned_version_is_asked_for_equal_figures_and_formulas(monkeypatch):
+    stands = dict(re.findall(r"^(sympy|matplotlib)==(\S+)$", REQUIREMENTS, flags=re.M))
+    monkeypatch.setattr(conftest, "version", stands.get)
+    assert conftest.pinned("sympy") and conftest.pinned("matplotlib")
+    monkeypatch.setattr(conftest, "version", {"sympy": "1.12", "matplotlib": "3.8.0"}.get)
+    assert not conftest.pinned("sympy") and not conftest.pinned("matplotlib")
 
 
 def test_the_package_runs_elsewhere_too():
