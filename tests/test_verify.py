@@ -64,7 +64,18 @@ TRUE_IDENTITIES = [
     (sympy.log(x * y), sympy.log(x) + sympy.log(y)),
     (exp(-200 * x), exp(-100 * x) ** 2),
     (Symbol("h") ** 2, Symbol("h") ** 2),
+    (exp(a + b), exp(a) * exp(b)),
+    (sympy.conjugate(Symbol("f", imaginary=True)), -Symbol("f", imaginary=True)),
 ]
+
+FALSE_AWAY_FROM_THE_REAL_LINE = {
+    "conjugate": (sympy.conjugate, lambda v: v),
+    "Abs": (lambda v: sympy.Abs(v) ** 2, lambda v: v**2),
+    "log exp": (lambda v: sympy.log(exp(3 * v)), lambda v: 3 * v),
+    "re": (sympy.re, lambda v: v),
+    "im": (sympy.im, lambda v: 0),
+    "root": (lambda v: sqrt(v**4), lambda v: v**2),
+}
 
 MISTAKES = [
     ((x + y) ** 2, x**2 + y**2),
@@ -94,6 +105,65 @@ def test_symbolic_accepts_the_truth(lhs, rhs, records):
 def test_symbolic_rejects_mistakes(lhs, rhs):
     with pytest.raises(CheckError):
         check_symbolic("2.7", lhs, rhs)
+
+
+@pytest.mark.parametrize("tag", ["9.1", "9.2", "9.3"])
+@pytest.mark.parametrize("name", FALSE_AWAY_FROM_THE_REAL_LINE)
+def test_an_undeclared_symbol_is_complex(name, tag):
+    left, right = FALSE_AWAY_FROM_THE_REAL_LINE[name]
+    real = Symbol("v", real=True)
+    check_symbolic(tag, left(real), right(real))
+    for free in (Symbol("v"), Symbol("v", complex=True), Symbol("v", commutative=True)):
+        with pytest.raises(CheckError, match="fails at"):
+            check_symbolic(tag, left(free), right(free))
+
+
+@pytest.mark.parametrize(
+    "assumption",
+    [
+        "real",
+        "positive",
+        "negative",
+        "nonnegative",
+        "nonpositive",
+        "nonzero",
+        "integer",
+        "even",
+        "prime",
+        "rational",
+    ],
+)
+def test_what_implies_real_is_real(assumption):
+    symbol = Symbol("v", **{assumption: True})
+    check_symbolic("9.1", sympy.conjugate(symbol), symbol)
+
+
+@pytest.mark.parametrize("kind", [{"real": True}, {}])
+def test_an_identity_of_one_quadrant_is_refused(kind):
+    u, v = sympy.symbols("u v", **kind)
+    refused = 0
+    for index in range(1, 21):
+        try:
+            check_symbolic(f"9.{index}", sqrt(u * v), sqrt(u) * sqrt(v))
+        except CheckError:
+            refused += 1
+    assert refused == 20
+
+
+def test_what_holds_in_the_whole_plane_passes():
+    check_symbolic("9.1", sympy.re(a), (a + sympy.conjugate(a)) / 2, wrong=a)
+    check_symbolic("9.1", sympy.Abs(a) ** 2, a * sympy.conjugate(a), wrong=a**2)
+
+
+@pytest.mark.parametrize("lhs", [sympy.Heaviside(a), sympy.Piecewise((a, a > 0), (-a, True))])
+def test_an_order_needs_a_symbol_declared_real(lhs):
+    with pytest.raises(CheckError, match="real=True"):
+        check_symbolic("9.1", lhs, lhs)
+
+
+def test_domain_needs_a_symbol_declared_real():
+    with pytest.raises(ValueError, match="real=True"):
+        check_symbolic("9.1", a + 1, 1 + a, domain={a: (0, 1)})
 
 
 def test_symbolic_says_points_only_when_the_algebra_fails(records, monkeypatch):
@@ -142,7 +212,8 @@ def test_symbolic_control_fires_when_the_comparison_is_blind(monkeypatch):
 def test_points_respect_domain_assumptions_and_tag():
     even = Symbol("e", even=True)
     drawn = _symbolic.points("2.7", {x, even, n, z}, {z: (5, 6)})
-    assert len(drawn) == 5
+    assert len(drawn) == 20
+    assert len(_symbolic.points("2.7", {x, n}, {})) == 5
     for point in drawn:
         assert point[x] > 0
         assert point[even] % 2 == 0
