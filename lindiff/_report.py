@@ -197,7 +197,7 @@ def rounded(number):
     # An imaginary part that is rounding would differ on another machine.
     if abs(imaginary) <= 10.0**-DIGITS * abs(real):
         return real
-    return {"complex": [real, imaginary]}
+    return {"re": real, "im": imaginary}
 
 
 def _plain(name, values):

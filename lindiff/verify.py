@@ -39,14 +39,15 @@ def check_symbolic(
     simplify=True,
     show=True,
     names=None,
+    at=None,
 ):
     r"""Verify a symbolic identity by algebra and at random points.
 
     Both sides must agree to :math:`10^{-30}` with 50 digits at 5 random points, at 20 where
     a symbol has no fixed sign. A point is complex unless its symbol is declared real, or
     positive, integer and the like, so that an identity of the real line only is refused.
-    The record says ``simplified`` only if SymPy also reduces the difference to zero, and holds
-    two points with the values of all symbols.
+    The record says ``simplified`` only if SymPy also reduces the difference to zero, and
+    holds two points with the values of all symbols.
 
     Parameters
     ----------
@@ -68,6 +69,9 @@ def check_symbolic(
         How the printed formula writes a symbol, ``{symbol: "bar alpha"}``: LaTeX without
         backslashes. A key may be an expression, ``{sqrt(v): "sigma"}``. Without: the
         symbol's own name.
+    at : (), optional
+        Give ``()`` where the printed formula cannot be evaluated at the symbols, such as a
+        law whose density was checked: the record then holds no points.
 
     Raises
     ------
@@ -82,6 +86,8 @@ def check_symbolic(
     ✓ (1.2) symbolic
     """
     record = _report.new_record(tag, "symbolic", uses, covers)
+    if at not in (None, ()):
+        raise ValueError("at of a symbolic check is () or left out: names says what is printed")
     lhs, rhs = _symbolic.as_expression("lhs", lhs), _symbolic.as_expression("rhs", rhs)
     sides = [lhs, rhs]
     if wrong is not None:
@@ -95,7 +101,7 @@ def check_symbolic(
     proved = simplify and _symbolic.simplifies(ready[0] - ready[1])
     where = f"{len(places)} points" if symbols else "one evaluation"
     how = f"{'simplified, ' if proved else ''}{where} at {_symbolic.DIGITS} digits"
-    tied = _symbolic_points(places, ready[1], names or {})
+    tied = _symbolic_points(places, ready[1], names or {}) if at is None else ()
     _report.finish(record, how, _report.control_text("form", wrong), points=tied)
     if show:
         _symbolic.display(lhs, rhs)

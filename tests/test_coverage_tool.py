@@ -2,11 +2,10 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from book._tools import coverage
+from book._tools import printed
 from book._tools.coverage import CoverageError, collect, main, outputs, read_papers
 from book._tools.coverage_page import order
 from lindiff._report import MIME, PAPER_ID, Record
@@ -150,17 +149,18 @@ def test_what_is_not_proved_is_not_called_verified(root):
     assert "(2.1) Width | x: heuristic, checked by numbers" in bar
 
 
-def test_the_page_counts_how_the_print_is_tied(root, monkeypatch):
-    assert "Is the printed formula" not in outputs(root)[root / "book" / "coverage.md"]
-
-    def ties(notebook):
-        tags = re.findall(r"tag\{([\d.]+)\}", str(notebook["cells"]))
-        return {tag: {"1.2": "evaluated", "2.1": "by eye"}.get(tag, "untied") for tag in tags}
-
-    monkeypatch.setattr(coverage, "printed", SimpleNamespace(ties=ties))
+def test_the_page_counts_how_the_print_is_tied(root):
     page = outputs(root)[root / "book" / "coverage.md"]
-    assert "| 1 | 1 (50 %) | 0 | 1 |" in page
-    assert "| 2 | 0 (0 %) | 1 | 3 |" in page
+    assert "| 1 | 0 (0 %) | 0 | 2 |" in page and "| 2 | 0 (0 %) | 0 | 4 |" in page
+    change(root, "2.1", points=[{"bind": {"d": 2.5}, "value": 2.5}])
+    page = outputs(root)[root / "book" / "coverage.md"]
+    assert "| 2 | 1 (25 %) | 0 | 3 |" in page
+    path = root / "book" / "02_second.ipynb"
+    book = json.loads(path.read_text())
+    formula = printed.displays(book)["2.2"]
+    book["metadata"]["lindiff"] = {"confirmed": {"2.2": printed.display_hash(formula)}}
+    path.write_text(json.dumps(book))
+    assert "| 2 | 1 (25 %) | 1 | 2 |" in outputs(root)[root / "book" / "coverage.md"]
 
 
 def test_a_heuristic_may_not_replace_a_proof_in_silence(root, capsys):

@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from book._tools import chapter, checks, form, notebooks
+from book._tools import chapter, checks, form, notebooks, printed
 
 BADGE = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
@@ -180,6 +180,34 @@ def test_a_kind_that_changes_leaves_nothing_behind():
     assert story == {"lindiff": {"kind": "story"}, "tags": ["keep"]}
 
 
+def test_a_confirmation_stays_with_the_chapter_until_its_formula_changes(good, tmp_path, capsys):
+    (tmp_path / "09_try.ipynb").write_text(good.read_text())
+    path = notebooks.home("9.1", tmp_path)
+    printed.confirm(path, "9.1")
+    assert found(path) == ""
+    view = chapter.edit(path)
+    view.write_text(view.read_text().replace("y = x^2", "y = x^3"))
+    chapter.run(path)
+    assert "(9.1) was edited after it was confirmed" in found(path)
+    assert capsys.readouterr().err == ""
+    assert notebooks.read(path)["metadata"]["lindiff"]["sides"] == {"9.2": 2}
+    with pytest.raises(notebooks.ChapterError, match=r"equations like \(7.1\)"):
+        notebooks.home("7.1", tmp_path)
+
+
+def test_a_run_says_that_fewer_sides_are_compared(good, tmp_path, capsys):
+    path = tmp_path / "09_try.ipynb"
+    path.write_text(good.read_text())
+    view = chapter.edit(path)
+    view.write_text(view.read_text().replace("(x+1)^2 = x^2", "q = x^2"))
+    chapter.run(path)
+    assert "(9.2): 1 sides compared, 2 before" in capsys.readouterr().err
+
+
+def test_a_printed_slip_turns_the_check_red(altered):
+    assert "(9.2)" in found(altered(source(3, "2x + 1", "2x - 1")))
+
+
 def test_pacing_counts_what_is_seen(good):
     pace = form.pace(notebooks.read(good))
     assert (pace.cells, pace.lines, pace.longest, pace.equations) == (2, 4, 2, 2)
@@ -206,6 +234,14 @@ def test_report_marks_what_misses_a_target(good, altered):
     lines = form.report([altered(change)])
     assert "3635!" in lines[1] and "17!" in lines[1] and "3606!" in lines[1]
     assert lines[3] == "not yet in form: 09_try"
+
+
+def test_the_command_prints_the_pacing_and_fails_outside_the_budget(good, altered, capsys):
+    assert chapter.main(["check", str(good)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("chapter  words") and "1 chapters checked, nothing to mend" in shown
+    assert chapter.main(["check", str(altered(more_cells))]) == 1
+    assert "21 visible code cells are more than 20" in capsys.readouterr().out
 
 
 def source(name, old, new):

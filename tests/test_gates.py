@@ -40,7 +40,7 @@ import sympy
 
 from lindiff.verify import check_symbolic
 
-x = sympy.Symbol("x", positive=True)
+x = sympy.Symbol("x", real=True)
 check_symbolic("9.1", (x + 1) ** 2, x**2 + 2 * x + 1)
 
 # %% id="fig-a" {FIGURE}
@@ -106,7 +106,7 @@ def bundle(cells):
 
 
 def set_html(_, cells):
-    bundle(cells)["text/html"] = "".join(bundle(cells)["text/html"]).replace("5 p", "6 p")
+    bundle(cells)["text/html"] = "".join(bundle(cells)["text/html"]).replace(" points", "6 points")
 
 
 def set_text(_, cells):
@@ -114,7 +114,8 @@ def set_text(_, cells):
 
 
 def set_detail(_, cells):
-    bundle(cells)[MIME]["details"][0] = "simplified, 6 points at 50 digits"
+    details = bundle(cells)[MIME]["details"]
+    details[0] = details[0].replace(" points", "6 points")
 
 
 def set_number(_, cells):

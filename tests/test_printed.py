@@ -128,7 +128,7 @@ V = np.array([1.0, -2.0])
         (r"\frac{d\bar\alpha}{du}", {"d bar alpha/du": 3.0}, 3.0),
         (r"\frac{\partial^2\ell}{\partial c^2}", {"d^2ell/dc^2": 3.0}, 3.0),
         (r"f'(x)", {"f'": {"args": ["x"], "expr": "2*x"}, "x": 3.0}, 6.0),
-        (r"z\bar z", {"z": {"complex": [3.0, 4.0]}, "bar z": {"complex": [3.0, -4.0]}}, 25.0),
+        (r"z\bar z", {"z": {"re": 3.0, "im": 4.0}, "bar z": {"re": 3.0, "im": -4.0}}, 25.0),
         (r"|x|+\lfloor y\rfloor", {"x": -2.0, "y": 1.7}, 3.0),
     ],
 )

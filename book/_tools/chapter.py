@@ -106,10 +106,10 @@ def _merged(path):
 
 def run(path):
     """Merge, execute, normalise and stamp one chapter; write it whole or not at all."""
-    from book._tools import form, notebooks
+    from book._tools import notebooks, printed
 
     done = notebooks.execute(_merged(path), path.parent)
-    for line in form.printed.record_sides(done) if form.printed else ():
+    for line in printed.record_sides(done):
         print(f"{path.name}: {line}", file=sys.stderr)
     normal = notebooks.normalise(done)
     notebooks.write_whole(path, notebooks.dumps(normal))
@@ -169,7 +169,7 @@ def main(arguments=None):
         for name in options.chapters:
             sys.stdout.write(plain_text(name))
         return 0
-    from book._tools import checks, form, notebooks
+    from book._tools import checks, form, notebooks, printed
 
     try:
         if options.command == "check":
@@ -180,7 +180,7 @@ def main(arguments=None):
             return 1 if problems else 0
         if options.command == "confirm":
             for tag in options.chapters:
-                form.printed.confirm(notebooks.home(tag), tag)
+                printed.confirm(notebooks.home(tag), tag)
             return 0
         paths = [notebooks.find(name) for name in options.chapters]
         if not paths:

@@ -14,9 +14,8 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from book._tools import notebooks, weaker
+from book._tools import notebooks, printed, weaker
 from book._tools.coverage_page import order, render_bar, render_page
-from book._tools.form import printed
 from book._tools.graph import render_graph
 from lindiff._report import TAG, Record
 
@@ -51,7 +50,7 @@ class Equation:
     section: str
     code: tuple = ()
     weak: tuple = ()
-    tie: str = ""
+    tie: str = "untied"
 
     @property
     def tag(self):
@@ -128,13 +127,13 @@ def collect(root):
     found = {}
     for path in notebooks.chapters(book):
         tags, records, wrong = read_chapter(path)
-        tied = printed.ties(json.loads(_text(path))) if printed else {}
+        tied = printed.ties(json.loads(_text(path)))
         problems += wrong + _record_problems(path, tags, records)
         for record in records:
             if record.tag in tags:
                 code = tuple(implemented.get(record.tag, ()))
                 found[record.tag] = Equation(
-                    record, path.stem, tags[record.tag], code, tie=tied.get(record.tag, "")
+                    record, path.stem, tags[record.tag], code, tie=tied.get(record.tag, "untied")
                 )
     problems += _reference_problems(found, implemented, papers)
     if not problems:

@@ -178,12 +178,12 @@ def _vocabulary(equations):
 
 def _ties(equations):
     """Say how many printed formulas are tied to what was checked, chapter by chapter."""
-    if not any(equation.tie for equation in equations):
+    if not equations:
         return
     rows = ["| chapter | evaluated | by eye | untied |", "|---|---|---|---|"]
     stating = [equation for equation in equations if equation.status != "definition"]
     for chapter, group in groupby(stating, key=lambda equation: equation.tag.split(".")[0]):
-        counts = Counter(equation.tie or "untied" for equation in group)
+        counts = Counter(equation.tie for equation in group)
         numbers = [f"{counts[tie]}" for tie in TIES]
         share = f"{numbers[0]} ({100 * counts[TIES[0]] // counts.total()} %)"
         rows.append("| " + " | ".join([chapter, share, *numbers[1:]]) + " |")

@@ -11,13 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from book._tools import notebooks
+from book._tools import notebooks, printed
 from book._tools.chapter import NUMBER, TAG
-
-try:
-    from book._tools import printed
-except ImportError:
-    printed = None
 
 MAX_WORDS, MAX_CELLS = 4500, 20
 TARGETS = {"words": 3500, "cells": 14, "longest": 15, "start": 150}
@@ -136,10 +131,9 @@ def report(files):
 def problems(path, notebook, tags):
     """Yield one line for each rule of the form that a chapter breaks."""
     yield from _balance(notebook)
-    if printed:
-        yield from printed.problems(notebook)
     if not notebooks.in_form(notebook):
         return
+    yield from printed.problems(notebook)
     if notebooks.label(path).isdigit():
         yield from _budget(pace(notebook))
     for cell, text, inside in spans(notebook):

@@ -97,7 +97,7 @@ def number(stored):
 
 def _complex(stored):
     if isinstance(stored, dict):
-        return complex(*stored["complex"])
+        return complex(stored["re"], stored["im"])
     return [_complex(item) for item in stored] if isinstance(stored, list) else stored
 
 
