@@ -9,6 +9,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 JOBS ?= 2
 PRESET ?= cpu
+WHERE ?= path threads oldest
 
 # One thread a process: two BLAS threads on a busy machine are many times slower.
 export OMP_NUM_THREADS := 1
@@ -19,15 +20,16 @@ export MPLBACKEND := module://matplotlib_inline.backend_inline
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)
-PACKAGE := $(wildcard lindiff/*.py)
+PACKAGE := $(shell find lindiff book/results -type f -not -name '*.pyc')
 INSTALLED := $(VENV)/.installed
 VALIDATED := $(VENV)/.validated
 
-.PHONY: help book test lint unit chapters validate html pages serve edit run check coverage experiments colab bench address clean
+.PHONY: help book test lint unit chapters validate html pages portable serve edit run check coverage experiments colab bench imports address clean
 
 help:
 	@echo "make book             build the book into _build/html (makes $(VENV) the first time)"
 	echo "make test             run everything that CI runs"
+	echo "make portable         test on another CPU path, with two threads, with the oldest libraries"
 	echo "make serve            show the built book on this machine"
 	echo "make edit CH=03       write the text view of a chapter"
 	echo "make run CH=03        execute and store a chapter"
@@ -75,6 +77,12 @@ html: $(INSTALLED)
 pages: html
 	$(PY) -m book._tools.sitelint _build/html
 
+# Package tests and chapters as another machine would run them: WHERE=path, threads or oldest.
+portable: $(INSTALLED)
+	for where in $(WHERE); do
+	VENV=$(VENV) JOBS=$(JOBS) bash .ci/portable $$where
+	done
+
 serve:
 	python3 -m http.server --directory _build/html 8000
 
@@ -103,6 +111,10 @@ colab: $(INSTALLED)
 # Ten minutes: every speed of the status page, measured again.
 bench: $(INSTALLED)
 	$(PY) -m tests.benchmarks.table
+
+# Time to import the theory, against its libraries alone.
+imports: $(INSTALLED)
+	$(PY) -m tests.benchmarks.imports
 
 address: $(INSTALLED)
 	$(PY) -m book._tools.address $(TO)

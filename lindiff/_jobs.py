@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,9 @@ def run(jobs, *, store=None, progress=False):
     result to a temporary file and renames it, so that an interruption leaves whole files of
     all finished jobs and nothing else that counts.
     """
+    from joblib import delayed
+    from tqdm import tqdm
+
     results = dict.fromkeys(range(len(jobs)))
     if store is not None:
         store = Path(store).resolve()
@@ -52,6 +53,8 @@ def run(jobs, *, store=None, progress=False):
 
 
 def _parallel():
+    from joblib import Parallel
+
     try:
         return Parallel(return_as="generator_unordered")
     except ValueError:  # Some backends, as multiprocessing and Ray, return all at the end.

@@ -199,8 +199,8 @@ class LossModes:
         Examples
         --------
         >>> modes = LossModes.isotropic(4, 2, n_nodes=3)
-        >>> modes.multiplicities[-1], round(modes.dimension, 12)
-        (np.float64(2.0), 4.0)
+        >>> float(modes.multiplicities[-1]), round(modes.dimension, 12)
+        (2.0, 4.0)
         """
         d, n = (
             _check.positive_int("dimension", dimension),

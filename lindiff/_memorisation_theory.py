@@ -4,9 +4,9 @@ Private half of :mod:`lindiff.memorisation`, which re-exports every public name.
 """
 
 import numpy as np
+import scipy
 from scipy.linalg import solve_triangular
-from scipy.optimize import brentq
-from scipy.stats import norm, pearson3
+from scipy.special import ndtri
 
 from lindiff import _check
 from lindiff._multistep_chains import levels, step_variance
@@ -175,7 +175,7 @@ def _chance(near, n, far, n_ref, gap, unit, scatter):
     centre = far[0] if n_ref is None else _typical(far, n_ref)
     times = np.arange(min(0.0, centre - _typical(near, n)) - 10.0, 5.0, _STEP)
     first = _transform(near, n, times - centre)
-    nodes = scatter * norm.ppf((np.arange(_SMEAR) + 0.5) / _SMEAR)
+    nodes = scatter * ndtri((np.arange(_SMEAR) + 0.5) / _SMEAR)
     first = np.mean([np.interp(times + node, times, first) for node in nodes], axis=0)
     turn = np.exp(-1j * np.exp(times - centre - unit) * gap)
     # A Gaussian of 3 % of B, added to the difference, ends the oscillations of a sharp B.
@@ -187,7 +187,7 @@ def _chance(near, n, far, n_ref, gap, unit, scatter):
 def _terms(law, size):
     """Logarithms of one term of the mean of `size` numbers exp(log size - energy), weights."""
     x = np.linspace(-9.0, 7.0, _NODES)
-    weight = pearson3.pdf(x, law[2] / law[1] ** 1.5)
+    weight = scipy.stats.pearson3.pdf(x, law[2] / law[1] ** 1.5)
     return law[0] - np.sqrt(law[1]) * x - np.log(size), weight / weight.sum()
 
 
@@ -199,7 +199,7 @@ def _typical(law, size):
         transform = np.exp(-np.exp(log_time + terms)) @ weight
         return size * np.log(np.maximum(transform, 1e-300)) + np.log(2.0)
 
-    return -brentq(excess, -terms.max() - 9.0, 30.0 - law[0])
+    return -scipy.optimize.brentq(excess, -terms.max() - 9.0, 30.0 - law[0])
 
 
 def _transform(law, size, log_times):

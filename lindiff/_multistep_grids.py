@@ -4,7 +4,7 @@ Private half of :mod:`lindiff.multistep`, which re-exports every public name.
 """
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from lindiff import _check
 from lindiff._multistep_chains import _exp_gap, _weights, levels, named, step_kl
@@ -299,7 +299,7 @@ def optimise_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None
         return np.log(step_kl(s, levels(grid_of(z)), rule=rule, multiplicities=weights))
 
     found = [
-        minimize(cost, np.log(np.diff(np.log(grid))[::-1]), method="BFGS", tol=1e-9)
+        scipy.optimize.minimize(cost, np.log(np.diff(np.log(grid))[::-1]), method="BFGS", tol=1e-9)
         for grid in starts
     ]
     return grid_of(min(found, key=lambda result: result.fun).x)

@@ -6,7 +6,7 @@ Private part of :mod:`lindiff.onestep`, which re-exports every public name.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 
 from lindiff import _check
 from lindiff._onestep_limits import _fractions, _plain, log_det_limit, trace_limit
@@ -217,7 +217,7 @@ def _phi(noise, rho, ratio, width):
                 - share * rho * (1.0 - _resolvent_times(x, ratio))
             )
 
-        return brentq(gap, 0.0, top, xtol=1e-300, rtol=1e-15, maxiter=500)
+        return scipy.optimize.brentq(gap, 0.0, top, xtol=1e-300, rtol=1e-15, maxiter=500)
 
     def excess(total):
         x = given(total)
@@ -228,7 +228,7 @@ def _phi(noise, rho, ratio, width):
     high = low + 1.0
     while excess(high) < 0:
         high = rho + 2.0 * (high - rho)
-    total = brentq(excess, low, high, rtol=1e-15, xtol=1e-300, maxiter=500)
+    total = scipy.optimize.brentq(excess, low, high, rtol=1e-15, xtol=1e-300, maxiter=500)
     x = given(total)
     smooth = total - rho
     delta = x * total / smooth / (noise * ratio)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 from scipy.special import lambertw, xlog1py, xlogy
 
 from lindiff import _check
@@ -292,7 +292,7 @@ def monotone_threshold(*, sampler="isotropic"):
     def slope(x):
         return x / 2 + np.log(2 * x) - np.log1p(-x)
 
-    c = brentq(slope, 0.1, 0.9, xtol=1e-16, rtol=1e-15)
+    c = scipy.optimize.brentq(slope, 0.1, 0.9, xtol=1e-16, rtol=1e-15)
     noise = (1 - c) ** 2 / (2 * c)
     return Threshold(noise / (1 - noise), c)
 

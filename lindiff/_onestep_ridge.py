@@ -6,7 +6,7 @@ Private part of :mod:`lindiff.onestep`, which re-exports every public name.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 
 from lindiff import _check
 from lindiff._onestep_exact import _sizes
@@ -272,4 +272,6 @@ def _effective_ridge(noised, degrees, ridge):
 
     high = np.log(ridge + np.sum(noised) / degrees)
     low = np.log(ridge) if ridge > 0 else np.log(np.min(noised)) - np.log(2.0 * degrees)
-    return float(np.exp(brentq(gap, low - 1e-9, high + 1e-9, xtol=1e-14, rtol=1e-15)))
+    return float(
+        np.exp(scipy.optimize.brentq(gap, low - 1e-9, high + 1e-9, xtol=1e-14, rtol=1e-15))
+    )

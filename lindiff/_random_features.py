@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 
 from lindiff import _check, spectra
 
@@ -148,7 +148,9 @@ def _single(rho, samples, features, ridge, first, rest, _):
     def gap(kappa):
         return 1.0 - weight @ (size / (size + kappa)) / samples - ridge / kappa
 
-    kappa = brentq(gap, ridge, ridge + weight @ size / samples, xtol=1e-300, rtol=1e-14)
+    kappa = scipy.optimize.brentq(
+        gap, ridge, ridge + weight @ size / samples, xtol=1e-300, rtol=1e-14
+    )
     gamma = weight @ (size / (size + kappa)) ** 2 / samples
     overlap = weight @ (first * e / (size + kappa))
     square = weight @ (first * e * size / (size + kappa) ** 2)
@@ -166,7 +168,9 @@ def _averaged(rho, samples, features, ridge, first, rest, shared):
     def gap(delta):
         return delta - weight @ (data / (data / (1.0 + delta) + penalty)) / samples
 
-    delta = brentq(gap, 0.0, 1.0 + weight @ (data / penalty) / samples, xtol=1e-300, rtol=1e-14)
+    delta = scipy.optimize.brentq(
+        gap, 0.0, 1.0 + weight @ (data / penalty) / samples, xtol=1e-300, rtol=1e-14
+    )
     inverse = 1.0 / (data / (1.0 + delta) + penalty)
     gamma = weight @ (data * inverse) ** 2 / samples / (1.0 + delta) ** 2
     leak = weight @ (inverse**2 * total * data) / samples / (1.0 + delta) ** 2 / (1.0 - gamma)

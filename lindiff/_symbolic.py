@@ -13,6 +13,8 @@ from lindiff._report import CheckError, ControlError
 
 DIGITS = 50
 POINTS = 5
+# Where a sign or an argument can change, an identity may fail in one orthant only.
+POINTS_OF_ANY_SIGN = 20
 TOLERANCE = sympy.Float("1e-30", 15)
 _GUARD_DIGITS = 10
 _MAX_OPERATIONS = 600
@@ -56,14 +58,18 @@ def differentiated(expression):
 
 
 def points(tag, symbols, domain):
-    """Draw the evaluation points: the same ones for the same tag and symbols."""
+    """Draw the evaluation points: the same ones for the same tag and symbols.
+
+    A point is complex unless its symbol is declared real, or something that implies it.
+    """
     symbols = sorted(symbols, key=lambda s: (s.name, str(s.assumptions0)))
     _check_domain(symbols, domain)
-    count = POINTS if symbols else 1
+    ranges = {symbol: domain.get(symbol, default_range(symbol)) for symbol in symbols}
+    signed = any(low < 0 < high for low, high in ranges.values())
+    count = (POINTS_OF_ANY_SIGN if signed else POINTS) if symbols else 1
     drawn = {}
-    for symbol in symbols:
+    for symbol, (low, high) in ranges.items():
         rng = random.Random(zlib.crc32(f"{tag} {symbol.name}".encode()))
-        low, high = domain.get(symbol, default_range(symbol))
         drawn[symbol] = [_draw(symbol, low, high, rng) for _ in range(count)]
     return [{s: values[i] for s, values in drawn.items()} for i in range(count)]
 
@@ -91,6 +97,11 @@ def _check_domain(symbols, domain):
             raise ValueError(
                 f"domain has a symbol {symbol} whose assumptions differ from the formula's"
             )
+        if symbol in symbols and not symbol.is_extended_real:
+            raise ValueError(
+                f"domain of {symbol} is a real interval and {symbol} is not declared real: "
+                f"write Symbol({symbol.name!r}, real=True)"
+            )
         low, high = (sympy.sympify(bound) for bound in bounds)
         if not (low.is_finite and high.is_finite and low < high):
             raise ValueError(f"domain of {symbol} must be finite with low < high, got {bounds}")
@@ -98,12 +109,18 @@ def _check_domain(symbols, domain):
 
 def _draw(symbol, low, high, rng):
     low, high = sympy.nsimplify(low, rational=True), sympy.nsimplify(high, rational=True)
+
+    def inside():
+        # A rational point is exact, so that 50 digits of the value are 50 digits.
+        return low + (high - low) * sympy.Rational(rng.randint(1, 9972), 9973)
+
     for _ in range(200):
         if symbol.is_integer:
             value = sympy.Integer(rng.randint(int(sympy.ceiling(low)), int(sympy.floor(high))))
+        elif symbol.is_extended_real:
+            value = inside()
         else:
-            # A rational point is exact, so that 50 digits of the value are 50 digits.
-            value = low + (high - low) * sympy.Rational(rng.randint(1, 9972), 9973)
+            value = (0 if symbol.is_imaginary else inside()) + sympy.I * inside()
         if all(getattr(value, f"is_{k}") == v for k, v in symbol._assumptions_orig.items()):
             return value
     raise ValueError(f"domain of {symbol} holds no value that its assumptions allow")
@@ -113,7 +130,13 @@ def evaluate(name, expression, point):
     """Return the entries of an expression at a point, with 50 digits to spare."""
     values = []
     for entry in entries(expression):
-        value = entry.subs(point, simultaneous=True).evalf(DIGITS + _GUARD_DIGITS, maxn=400)
+        try:
+            value = entry.subs(point, simultaneous=True).evalf(DIGITS + _GUARD_DIGITS, maxn=400)
+        except (TypeError, ValueError) as error:
+            # An order such as x > 0 means nothing off the real line.
+            raise CheckError(
+                f"{name} has no value at {point} ({error}); declare what is real with real=True"
+            ) from error
         if not value.is_number or not value.is_finite or value.has(sympy.nan):
             raise CheckError(f"{name} has no finite value at {point}: {value}; give a domain")
         real, imaginary = value.as_real_imag()
@@ -167,7 +190,8 @@ def _is_zero(expression):
 
 @contextmanager
 def _time_limit(seconds):
-    # An error rather than "not simplified": the line must not depend on the machine.
+    # An error rather than "not simplified": the line must not depend on the machine. The
+    # limit is time of the processor, so that other work beside it does no harm.
     main = threading.current_thread() is threading.main_thread()
     if not main or not hasattr(signal, "setitimer"):
         yield
@@ -176,15 +200,15 @@ def _time_limit(seconds):
     def stop(signum, frame):
         raise CheckError(f"simplification took more than {seconds} s; pass simplify=False")
 
-    handler = signal.signal(signal.SIGALRM, stop)
-    previous = signal.setitimer(signal.ITIMER_REAL, seconds)
+    handler = signal.signal(signal.SIGVTALRM, stop)
+    previous = signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, handler)
         if previous[0] > 0:
-            signal.setitimer(signal.ITIMER_REAL, *previous)
+            signal.setitimer(signal.ITIMER_VIRTUAL, *previous)
 
 
 def compare_at_points(tag, sides, places):

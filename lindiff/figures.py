@@ -6,7 +6,9 @@ import sys
 import matplotlib as mpl
 import numpy as np
 
-__all__ = ["COLOURS", "SIZE", "WIDE", "errorbar", "image_row", "png", "use_style"]
+from lindiff import _explore
+
+__all__ = ["COLOURS", "SIZE", "WIDE", "errorbar", "explore", "image_row", "png", "use_style"]
 
 #: Okabe-Ito colours by role.
 COLOURS = {
@@ -183,3 +185,57 @@ def image_row(ax, images, *, low=-1.0, high=1.0):
     row = np.concatenate(list(padded), axis=1)[:, :-1]
     ax.imshow(row, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     ax.set_axis_off()
+
+
+def explore(x, curves, sliders, *, xlabel, ylabel, alt, xscale="linear", yscale="linear", start=0):
+    """Return a figure of curves that follow one or two sliders, without a kernel.
+
+    The curves are computed beforehand and kept as they are in the output of the cell. Where
+    scripts run a reader moves them, by pointer or keyboard, and reads values off; elsewhere
+    the first frame stands as a picture.
+
+    Parameters
+    ----------
+    x : array_like, shape (n,)
+        Increasing.
+    curves : dict of str to array_like
+        Label and values of one to four curves, each of shape ``(positions, n)``, or
+        ``(first, second, n)`` with two sliders. NaN leaves a gap. They are kept in single
+        precision, at most 40,000 numbers together.
+    sliders : dict of str to array_like, shape (positions,)
+        Label and values of one or two parameters.
+    xlabel, ylabel : str
+        Labels of the axes. Labels are plain text, such as ``"σ"``: the script draws no LaTeX.
+    alt : str
+        What the picture shows, for a reader who does not see it.
+    xscale, yscale : {"linear", "log"}
+    start : int or tuple of int
+        Positions of the sliders in the first frame.
+
+    Returns
+    -------
+    object
+        Shown when it is the last expression of a cell.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, a number that sets a place is not finite, there are too many
+        numbers, or a log scale meets one that is not positive.
+
+    Examples
+    --------
+    >>> ratio = np.array([0.5, 1.0, 2.0])
+    >>> time = np.linspace(0.1, 1, 5)
+    >>> explore(time, {"left": np.exp(-np.outer(ratio, time))}, {"ratio": ratio},
+    ...         xlabel="time", ylabel="variance left", alt="Curves that fall faster with the ratio")
+    moving figure of left against time: ratio = 0.5 to 2 (3)
+    """
+    x, curves, sliders, start = _explore.checked(x, curves, sliders, start)
+    figure = _explore.first_frame(
+        x, curves, start, xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale
+    )
+    picture = png(figure)  # Drawing sets the ticks that the page shows.
+    return _explore.Moving(
+        picture, _explore.contents(x, curves, sliders, start, figure.axes[0], alt)
+    )

@@ -1,11 +1,16 @@
-r"""Check the numbered equations of a chapter, and print one stable line for each.
+r"""Check the numbered equations of a chapter, and show one badge for each.
 
 Every check compares a formula with something computed by another route. It then
 repeats the comparison with a formula that is known to be wrong, and raises
 `ControlError` if the wrong one passes as well: a check that cannot fail is no check.
+
+A badge is one short line. Behind it stands a record: what was compared, what the equation
+rests on, and points (values of the symbols, value of the formula) at which the printed
+formula is evaluated and compared with what was checked here.
 """
 
 import numpy as np
+import sympy
 
 from lindiff import _arrays, _report, _symbolic
 from lindiff._report import CheckError, ControlError
@@ -23,12 +28,26 @@ __all__ = [
 
 
 def check_symbolic(
-    tag, lhs, rhs, *, uses=(), covers=(), domain=None, wrong=None, simplify=True, show=True
+    tag,
+    lhs,
+    rhs,
+    *,
+    uses=(),
+    covers=(),
+    domain=None,
+    wrong=None,
+    simplify=True,
+    show=True,
+    names=None,
+    at=None,
 ):
     r"""Verify a symbolic identity by algebra and at random points.
 
-    Both sides must agree to :math:`10^{-30}` at 5 random points with 50 digits. The line
-    says ``simplified`` only if SymPy also reduces their difference to zero.
+    Both sides must agree to :math:`10^{-30}` with 50 digits at 5 random points, at 20 where
+    a symbol has no fixed sign. A point is complex unless its symbol is declared real, or
+    positive, integer and the like, so that an identity of the real line only is refused.
+    The record says ``simplified`` only if SymPy also reduces the difference to zero, and
+    holds two points with the values of all symbols.
 
     Parameters
     ----------
@@ -39,12 +58,20 @@ def check_symbolic(
     uses, covers : tuple of str
         Tags of the equations it was derived from; entries of the papers it establishes.
     domain : dict, optional
-        Ranges ``{symbol: (low, high)}``. Without: (0.1, 3) for positive symbols, small
-        integers for integers, else (-2, 2).
+        Ranges ``{symbol: (low, high)}`` of symbols that are declared real. Without: (0.1, 3)
+        for positive symbols, small integers for integers, else (-2, 2), in the real and the
+        imaginary part of a complex symbol.
     wrong : same type as `rhs`, optional
         A plausible mistake that must be rejected, besides the default ones.
     simplify, show : bool
         False skips the algebra where it is slow; False does not display the equation.
+    names : dict, optional
+        How the printed formula writes a symbol, ``{symbol: "bar alpha"}``: LaTeX without
+        backslashes. A key may be an expression, ``{sqrt(v): "sigma"}``. Without: the
+        symbol's own name.
+    at : (), optional
+        Give ``()`` where the printed formula cannot be evaluated at the symbols, such as a
+        law whose density was checked: the record then holds no points.
 
     Raises
     ------
@@ -54,11 +81,13 @@ def check_symbolic(
     Examples
     --------
     >>> import sympy
-    >>> x = sympy.Symbol("x")
+    >>> x = sympy.Symbol("x", positive=True)
     >>> check_symbolic("1.2", (x + 1) ** 2, x**2 + 2 * x + 1, wrong=x**2 + 1)
-    (1.2) symbolic · simplified, 5 points at 50 digits · wrong form rejected
+    ✓ (1.2) symbolic
     """
-    line = _report.new_line(tag, "symbolic", uses, covers)
+    record = _report.new_record(tag, "symbolic", uses, covers)
+    if at not in (None, ()):
+        raise ValueError("at of a symbolic check is () or left out: names says what is printed")
     lhs, rhs = _symbolic.as_expression("lhs", lhs), _symbolic.as_expression("rhs", rhs)
     sides = [lhs, rhs]
     if wrong is not None:
@@ -72,13 +101,14 @@ def check_symbolic(
     proved = simplify and _symbolic.simplifies(ready[0] - ready[1])
     where = f"{len(places)} points" if symbols else "one evaluation"
     how = f"{'simplified, ' if proved else ''}{where} at {_symbolic.DIGITS} digits"
-    _report.print_line(line, how, _report.control_text("form", wrong))
+    tied = _symbolic_points(places, ready[1], names or {}) if at is None else ()
+    _report.finish(record, how, _report.control_text("form", wrong), points=tied)
     if show:
         _symbolic.display(lhs, rhs)
 
 
 def check_numeric(
-    tag, lhs, rhs, *, rtol=1e-10, atol=0.0, uses=(), covers=(), wrong=None, basis=None
+    tag, lhs, rhs, *, rtol=1e-10, atol=0.0, uses=(), covers=(), wrong=None, basis=None, at=None
 ):
     r"""Verify that two arrays computed by different routes agree.
 
@@ -97,8 +127,13 @@ def check_numeric(
         A plausible mistake to reject; by default `rhs * (1 + max(1e-3, 1e3 * rtol))`.
     basis : {"heuristic", "cited"}, optional
         What the formula rests on where the book does not prove it: an argument with an
-        unproved step, or the literature. The line and the coverage page say so, and the
+        unproved step, or the literature. The badge and the coverage page say so, and the
         check confirms numbers only.
+    at : dict or list of dict, optional
+        Values of the symbols of the printed formula, ``{"rho": 0.8, "bar alpha": 0.3}``:
+        names are LaTeX without backslashes, values numbers, arrays or functions
+        ``{"args": ["x"], "expr": "exp(-x**2)"}``. A list holds one dict for each entry of
+        `rhs`. The build evaluates the formula there and compares it with `rhs`.
 
     Raises
     ------
@@ -108,9 +143,9 @@ def check_numeric(
     Examples
     --------
     >>> check_numeric("2.8", [1.0, 4.0], [1.0, 2.0**2], uses=("2.1",))
-    (2.8) numeric · 2 values within 1e-10 · perturbed value rejected · uses (2.1)
+    ✓ (2.8) numeric
     """
-    line = _report.new_line(tag, "numeric", uses, covers, basis)
+    record = _report.new_record(tag, "numeric", uses, covers, basis)
     rtol, atol = _arrays.tolerance("rtol", rtol), _arrays.tolerance("atol", atol)
     lhs, rhs = _arrays.numbers("lhs", lhs), _arrays.numbers("rhs", rhs)
     size = np.abs(rhs).max()
@@ -131,11 +166,23 @@ def check_numeric(
     if size > 0 and atol > 0:
         within += f" (relative) + {atol:g}"
     within = f"{_report.count(rhs.size)} within {within}"
-    _report.print_line(line, within, _report.control_text("value", wrong))
+    rejected = _report.control_text("value", wrong)
+    _report.finish(record, within, rejected, points=_report.points(at, rhs))
 
 
 def check_asymptotic(
-    tag, sizes, values, limit, *, rate, tolerance=0.1, uses=(), covers=(), wrong=None, basis=None
+    tag,
+    sizes,
+    values,
+    limit,
+    *,
+    rate,
+    tolerance=0.1,
+    uses=(),
+    covers=(),
+    wrong=None,
+    basis=None,
+    at=None,
 ):
     r"""Verify that values approach a limit at a given rate.
 
@@ -157,7 +204,7 @@ def check_asymptotic(
     wrong : like `limit`, optional
         A wrong limit to reject, in every column; by default 5 % off, or half the closest
         value if zero.
-    basis : str, optional, as in `check_numeric`
+    basis, at : optional, as in `check_numeric`, with the entries of `limit`
 
     Raises
     ------
@@ -167,9 +214,9 @@ def check_asymptotic(
     Examples
     --------
     >>> check_asymptotic("3.9", [10, 20, 40], [1.1, 1.05, 1.025], 1.0, rate=-1)
-    (3.9) asymptotic · 3 sizes, rate -1 ± 0.1, fitted -1.00 · wrong limit rejected
+    ✓ (3.9) asymptotic
     """
-    line = _report.new_line(tag, "asymptotic", uses, covers, basis)
+    record = _report.new_record(tag, "asymptotic", uses, covers, basis)
     sizes, values, limit = _arrays.sizes_values_limit(sizes, values, limit)
     if not np.isfinite(rate) or rate == 0:
         raise ValueError(f"rate must be a finite number other than zero, got {rate}")
@@ -190,11 +237,22 @@ def check_asymptotic(
     several = f", {len(slopes)} values" if len(slopes) > 1 else ""
     seen = " to ".join(dict.fromkeys(f"{slope:.2f}" for slope in (min(slopes), max(slopes))))
     fitted = f"{sizes.size} sizes{several}, rate {rate:g} ± {tolerance:g}, fitted {seen}"
-    _report.print_line(line, fitted, "wrong limit rejected")
+    tied = _report.points(at, limit)
+    _report.finish(record, fitted, "wrong limit rejected", points=tied)
 
 
 def check_simulation(
-    tag, draws, theory, *, k=4, perturbation=0.1, uses=(), covers=(), wrong=None, basis=None
+    tag,
+    draws,
+    theory,
+    *,
+    k=4,
+    perturbation=0.1,
+    uses=(),
+    covers=(),
+    wrong=None,
+    basis=None,
+    at=None,
 ):
     r"""Verify a predicted mean by independent random draws.
 
@@ -212,7 +270,7 @@ def check_simulation(
     uses, covers : tuple of str, as in `check_symbolic`
     wrong : like `theory`, optional
         A wrong prediction to reject instead; needed when the theory is zero.
-    basis : str, optional, as in `check_numeric`
+    basis, at : optional, as in `check_numeric`, with the entries of `theory`
 
     Raises
     ------
@@ -224,9 +282,9 @@ def check_simulation(
     >>> import numpy as np
     >>> draws = np.random.default_rng(0).normal(2.0, 1.0, size=(2000, 3))
     >>> check_simulation("2.9", draws, [2.0, 2.0, 2.0])
-    (2.9) simulation · 3 values within 4 s.e. · 2000 draws · resolves 10 %
+    ✓ (2.9) simulation, 4 s.e.
     """
-    line = _report.new_line(tag, "simulation", uses, covers, basis)
+    record = _report.new_record(tag, "simulation", uses, covers, basis)
     draws, theory = _arrays.numbers("draws", draws), _arrays.numbers("theory", theory)
     if draws.ndim == 0 or draws.shape[0] < 100:
         raise ValueError("draws must hold at least 100 draws along its first axis")
@@ -244,11 +302,11 @@ def check_simulation(
     if np.max(_arrays.difference(tag, mean, control) / error) <= k:
         raise ControlError(f"({tag}) also accepts a wrong value: use more draws")
     power = "wrong value rejected" if wrong is not None else f"resolves {100 * perturbation:g} %"
-    within = f"{_report.count(theory.size)} within {k:g} s.e."
-    _report.print_line(line, within, f"{draws.shape[0]} draws", power)
+    details = (f"{k:g} s.e.", _report.count(theory.size), f"{draws.shape[0]} draws", power)
+    _report.finish(record, *details, points=_report.points(at, theory))
 
 
-def check_empirical(tag, measured, *, low, high, control, claim, uses=(), covers=()):
+def check_empirical(tag, measured, *, low, high, control, claim, uses=(), covers=(), at=None):
     r"""Record that a measured quantity lies in a band that a control does not reach.
 
     Parameters
@@ -262,6 +320,7 @@ def check_empirical(tag, measured, *, low, high, control, claim, uses=(), covers
     claim : str
         What is measured, in a few words on one line.
     uses, covers : tuple of str, as in `check_symbolic`
+    at : dict or list of dict, optional, as in `check_numeric`, with the entries of `measured`
 
     Raises
     ------
@@ -271,9 +330,9 @@ def check_empirical(tag, measured, *, low, high, control, claim, uses=(), covers
     Examples
     --------
     >>> check_empirical("1.9", 0.93, low=0.9, high=1, control=0.4, claim="cosine similarity")
-    (1.9) empirical · cosine similarity · 1 value in [0.9, 1] · control outside
+    ✓ (1.9) empirical
     """
-    line = _report.new_line(tag, "empirical", uses, covers)
+    record = _report.new_record(tag, "empirical", uses, covers)
     claim = _report.one_line("claim", claim)
     measured, control = _arrays.numbers("measured", measured), _arrays.numbers("control", control)
     if np.isnan(low) or np.isnan(high) or not low < high:
@@ -283,7 +342,8 @@ def check_empirical(tag, measured, *, low, high, control, claim, uses=(), covers
     if np.any((control >= low) & (control <= high)):
         raise ControlError(f"({tag}): the control lies inside [{low:g}, {high:g}]: {control}")
     band = f"{_report.count(measured.size)} in [{low:g}, {high:g}]"
-    _report.print_line(line, claim, band, "control outside")
+    tied = _report.points(at, measured)
+    _report.finish(record, claim, band, "control outside", points=tied)
 
 
 def declare(tag, kind, *, note=None, uses=(), covers=()):
@@ -302,11 +362,46 @@ def declare(tag, kind, *, note=None, uses=(), covers=()):
     Examples
     --------
     >>> declare("2.1", "definition", note="forward process")
-    (2.1) definition · forward process
+    (2.1) definition
     """
     if kind not in _report.DECLARED:
         raise ValueError(f"kind must be one of {', '.join(_report.DECLARED)}, got {kind!r}")
-    line = _report.new_line(tag, kind, uses, covers)
+    record = _report.new_record(tag, kind, uses, covers)
     if note is None and kind != "definition":
         raise ValueError(f"note must say why ({tag}) is {kind}")
-    _report.print_line(line, *([] if note is None else [_report.one_line("note", note)]))
+    _report.finish(record, *([] if note is None else [_report.one_line("note", note)]))
+
+
+def _symbolic_points(places, side, names):
+    """Return two points: the symbols by name, rounded, and the value of a side there."""
+    symbols = set(places[0])
+    named = {symbol: " ".join(symbol.name.replace("\\", " ").split()) for symbol in symbols}
+    for key, name in names.items():
+        if not sympy.sympify(key).free_symbols <= symbols:
+            raise ValueError(f"names has {key}, which is not made of symbols of the formula")
+        named[key] = name
+    if len(set(named.values())) < len(named):
+        raise ValueError(f"two symbols have one name: {sorted(named.values())}; give names")
+    found = []
+    for place in places[:2]:
+        near = {symbol: _near(value) for symbol, value in place.items()}
+        bound = {name: _number(sympy.sympify(key).subs(near)) for key, name in named.items()}
+        value = [_number(entry) for entry in _symbolic.evaluate("rhs", side, near)]
+        # 50 digits reach further than the floats of the printed formula's evaluation.
+        if np.isfinite([*bound.values(), *value]).all():
+            found.append(_report.point(bound, np.reshape(value, _symbolic.shape(side))))
+    return found
+
+
+def _near(value):
+    # The value of the formula then belongs to exactly the numbers that are stored.
+    if value.is_Integer:
+        return value
+    parts = (sympy.Rational(str(_report.rounded(float(p)))) for p in value.as_real_imag())
+    real, imaginary = parts
+    return real + sympy.I * imaginary
+
+
+def _number(value):
+    value = sympy.sympify(value)
+    return int(value) if value.is_Integer else complex(value)

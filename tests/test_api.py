@@ -28,6 +28,8 @@ def test_module_stands_on_an_api_page(module):
 
 @pytest.mark.parametrize("module", [*THEORY, *NETWORKS, "lindiff.experiments.results"])
 def test_public_names_are_documented(module):
+    if module in NETWORKS:
+        pytest.importorskip("torch")
     loaded = importlib.import_module(module)
     for name in loaded.__all__:
         if callable(getattr(loaded, name)):

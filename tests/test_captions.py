@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from docutils import nodes
@@ -47,3 +48,9 @@ def test_other_lines_stay(line):
 def test_a_line_further_down_stays():
     between = (nodes.paragraph("", "First this."),)
     assert len(shown(page(italic("Noise grows."), between=between))) == 3
+
+
+def test_sphinx_counts_no_figures():
+    config = SimpleNamespace(numfig=True)
+    captions.leave_numbers(None, config)
+    assert config.numfig is False

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from book._tools import printed
 from book._tools.coverage import CoverageError, collect, main, outputs, read_papers
-from lindiff._report import PAPER_ID, Line
+from book._tools.coverage_page import order
+from lindiff._report import MIME, PAPER_ID, Record
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,18 +43,19 @@ def _hidden():
 '''
 
 
-def line(tag, kind="numeric", uses=(), covers=()):
-    return str(Line(tag, kind, ("detail",), tuple(uses), tuple(covers)))
+def record(tag, kind="numeric", uses=(), covers=()):
+    return Record(tag, kind, None, ("detail",), tuple(uses), tuple(covers)).as_json()
 
 
 def notebook(*pieces):
-    """Each piece is (markdown, printed text)."""
+    """Each piece is (markdown, record)."""
     cells = []
-    for markdown, printed in pieces:
+    for markdown, found in pieces:
         cells.append({"cell_type": "markdown", "source": markdown.splitlines(keepends=True)})
-        stream = {"output_type": "stream", "name": "stdout", "text": [printed + "\n"]}
+        stream = {"output_type": "stream", "name": "stdout", "text": ["✓ (9.9) numeric\n"]}
         shown = {"output_type": "display_data", "data": {"text/plain": ["(9.9) numeric"]}}
-        cells.append({"cell_type": "code", "source": [], "outputs": [stream, shown]})
+        badge = {"output_type": "display_data", "data": {"text/plain": ["badge"], MIME: found}}
+        cells.append({"cell_type": "code", "source": [], "outputs": [stream, shown, badge]})
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
@@ -63,15 +66,15 @@ def root(tmp_path):
     (tmp_path / "book" / "_tools").mkdir(parents=True)
     (tmp_path / "book" / "_tools" / "papers.toml").write_text(PAPERS)
     first = notebook(
-        ("# Chapter 1\n## Start\n$$ a \\tag{1.1} $$\n`\\tag{1.9}`", line("1.1", "definition")),
-        ("### The law\n$$ b \\tag{1.2} $$", "loss 0.3\n" + line("1.2", uses=["1.1"])),
-        ("$$ c \\tag{1.3} $$", line("1.3", "cited")),
+        ("# Chapter 1\n## Start\n$$ a \\tag{1.1} $$\n`\\tag{1.9}`", record("1.1", "definition")),
+        ("### The law\n$$ b \\tag{1.2} $$", record("1.2", uses=["1.1"])),
+        ("$$ c \\tag{1.3} $$", record("1.3", "cited")),
     )
     second = notebook(
-        ("## Width | x\n$$ d \\tag{2.1} $$", line("2.1", uses=["1.2"], covers=["H-1", "H-2"])),
-        ("$$ e \\tag{2.2} $$", line("2.2", "symbolic", ["2.1", "1.3"], ["H-3"])),
-        ("$$ f \\tag{2.3} $$", line("2.3", "simulation", ["2.2"])),
-        ("$$ g \\tag{2.10} $$", line("2.10", "empirical")),
+        ("## Width | x\n$$ d \\tag{2.1} $$", record("2.1", uses=["1.2"], covers=["H-1", "H-2"])),
+        ("$$ e \\tag{2.2} $$", record("2.2", "symbolic", ["2.1", "1.3"], ["H-3"])),
+        ("$$ f \\tag{2.3} $$", record("2.3", "simulation", ["2.2"])),
+        ("$$ g \\tag{2.10} $$", record("2.10", "empirical")),
     )
     (tmp_path / "book" / "01_first.ipynb").write_text(first)
     (tmp_path / "book" / "02_second.ipynb").write_text(second)
@@ -83,6 +86,19 @@ def edit(root, name, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def change(root, tag, /, **fields):
+    """Change fields of the record of an equation of the second chapter."""
+    path = root / "book" / "02_second.ipynb"
+    book = json.loads(path.read_text())
+    outputs = [output for cell in book["cells"] for output in cell.get("outputs", ())]
+    (found,) = (o["data"] for o in outputs if o.get("data", {}).get(MIME, {}).get("tag") == tag)
+    if fields:
+        found[MIME] |= fields
+    else:
+        del found[MIME]
+    path.write_text(json.dumps(book))
 
 
 def test_status_is_inherited(root):
@@ -111,13 +127,14 @@ def test_page_says_what_the_notebooks_say(root):
     assert bar.count("<a href") == 7
     assert 'href="02_second.html#eq-2.10" title="(2.10) Width | x: measured"' in bar
     assert "\n\n" not in bar
-    for row in re.findall(r"^\| .*$", page, re.M):
+    assert "| asymptotic | the error falls with the claimed power, fitted |" in page
+    for row in re.findall(r"^\| .*$", page.partition("## Equations")[2], re.M):
         assert len(re.findall(r"(?<!\\)\|", row)) in (6, 7)
 
 
 def test_what_is_not_proved_is_not_called_verified(root):
-    edit(root, "02_second.ipynb", "(2.1) numeric", "(2.1) numeric, heuristic")
-    edit(root, "02_second.ipynb", "(2.3) simulation", "(2.3) simulation, cited")
+    change(root, "2.1", basis="heuristic")
+    change(root, "2.3", basis="cited")
     equations = {e.tag: e for e in collect(root)[0]}
     assert equations["2.1"].status == "heuristic, checked by numbers"
     assert equations["2.3"].status == "cited, checked by numbers"
@@ -132,14 +149,28 @@ def test_what_is_not_proved_is_not_called_verified(root):
     assert "(2.1) Width | x: heuristic, checked by numbers" in bar
 
 
+def test_the_page_counts_how_the_print_is_tied(root):
+    page = outputs(root)[root / "book" / "coverage.md"]
+    assert "| 1 | 0 (0 %) | 0 | 2 |" in page and "| 2 | 0 (0 %) | 0 | 4 |" in page
+    change(root, "2.1", points=[{"bind": {"d": 2.5}, "value": 2.5}])
+    page = outputs(root)[root / "book" / "coverage.md"]
+    assert "| 2 | 1 (25 %) | 0 | 3 |" in page
+    path = root / "book" / "02_second.ipynb"
+    book = json.loads(path.read_text())
+    formula = printed.displays(book)["2.2"]
+    book["metadata"]["lindiff"] = {"confirmed": {"2.2": printed.display_hash(formula)}}
+    path.write_text(json.dumps(book))
+    assert "| 2 | 1 (25 %) | 1 | 2 |" in outputs(root)[root / "book" / "coverage.md"]
+
+
 def test_a_heuristic_may_not_replace_a_proof_in_silence(root, capsys):
     assert main(["--root", str(root)]) == 0
-    edit(root, "02_second.ipynb", "(2.1) numeric", "(2.1) numeric, cited")
+    change(root, "2.1", basis="cited")
     assert main(["--root", str(root)]) == 1
     assert "(2.1) was fully verified and is now cited, checked" in capsys.readouterr().err
     (root / "CHANGELOG.md").write_text("## Unreleased\n\n- (2.1) and (2.2) rest on a theorem.\n")
     assert main(["--root", str(root)]) == 0
-    edit(root, "02_second.ipynb", "(2.1) numeric, cited", "(2.1) numeric, heuristic")
+    change(root, "2.1", basis="heuristic")
     (root / "CHANGELOG.md").write_text("## Unreleased\n")
     assert main(["--root", str(root)]) == 1
     assert "was cited, checked by numbers and is now heuristic" in capsys.readouterr().err
@@ -171,7 +202,7 @@ def test_write_check_and_staleness(root, capsys):
     assert main(["--root", str(root)]) == 0
     assert first == {path: path.read_bytes() for path in outputs(root)}
     capsys.readouterr()
-    edit(root, "02_second.ipynb", "(2.10) empirical", "(2.10) numeric")
+    change(root, "2.10", kind="numeric")
     assert main(["--check", "--root", str(root)]) == 1
     errors = capsys.readouterr().err
     assert "book/coverage.md is out of date" in errors
@@ -187,22 +218,27 @@ def test_an_edited_page_is_found(root, name):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("tag", "fields", "message"),
     [
-        ("(2.3) simulation", "2.3 simulation", r"\(2.3\) has no check line"),
-        ("(2.3) simulation", "(2.3) proved", r"\(2.3\) has no check line"),
-        ("(2.3) simulation", "(2.4) simulation", r"names \(2.4\), which has no"),
-        ("(2.3) simulation", "(2.2) simulation", r"\(2.2\) has more than one"),
-        ("uses (2.2)", "uses (2.9)", r"\(2.3\) uses \(2.9\), which does not exist"),
-        ("covers H-3", "covers H-99", r"\(2.2\) covers H-99, which is not in papers.toml"),
-        ("tag{2.3}", "tag{2.2}", r"\(2.2\) is used twice"),
-        ("tag{2.3}", "tag{3.1}", r"\(3.1\) carries the number of another chapter"),
-        ("tag{2.3}", "tag{*}", r"must look like"),
-        ("uses (1.2)", "uses (2.3)", r"circular reasoning: \(2.1\) uses \(2.3\) uses \(2.2\)"),
+        ("2.3", {}, r"\(2.3\) has no check"),
+        ("2.3", {"kind": "proved"}, "kind must be one of"),
+        ("2.3", {"version": 0}, "must have version 1; run the chapter"),
+        ("2.3", {"tag": "2.4"}, r"names \(2.4\), which has no"),
+        ("2.3", {"tag": "2.2", "uses": []}, r"\(2.2\) has more than one"),
+        ("2.3", {"uses": ["2.9"]}, r"\(2.3\) uses \(2.9\), which does not exist"),
+        ("2.2", {"covers": ["H-99"]}, r"\(2.2\) covers H-99, which is not in papers.toml"),
+        ("2.1", {"uses": ["2.3"]}, r"circular reasoning: \(2.1\) uses \(2.3\) uses \(2.2\)"),
+        ("2.3", "tag{2.2}", r"\(2.2\) is used twice"),
+        ("2.3", "tag{3.1}", r"\(3.1\) carries the number of another chapter"),
+        ("2.3", "tag{A.1}", r"\(A.1\) carries the number of another chapter"),
+        ("2.3", "tag{*}", r"must look like"),
     ],
 )
-def test_contradictions_in_a_chapter(root, old, new, message, capsys):
-    edit(root, "02_second.ipynb", old.replace("\\", "\\\\"), new)
+def test_contradictions_in_a_chapter(root, tag, fields, message, capsys):
+    if isinstance(fields, str):
+        edit(root, "02_second.ipynb", f"tag{{{tag}}}", fields)
+    else:
+        change(root, tag, **fields)
     with pytest.raises(CoverageError, match=message):
         collect(root)
     assert main(["--root", str(root)]) == 1
@@ -231,6 +267,31 @@ def test_a_private_function_is_named_where_it_is_public(root):
     assert equations["1.3"].code == ("lindiff.open.f",)
 
 
+def test_an_appendix_stands_behind_the_chapters(root, capsys):
+    proof = notebook(
+        ("# Appendix A\n## Proof\n$$ a \\tag{A.1} $$", record("A.1", uses=["2.1"])),
+        ("$$ b \\tag{A.2} $$", record("A.2", "cited")),
+    )
+    (root / "book" / "A_proofs.ipynb").write_text(proof)
+    change(root, "2.3", uses=["A.1"])
+    (root / "lindiff" / "proofs.py").write_text('def f():\n    """Implements eq. (A.1)."""\n')
+    equations = collect(root)[0]
+    assert [e.tag for e in equations][-3:] == ["2.10", "A.1", "A.2"]
+    assert equations[-2].code == ("lindiff.proofs.f",) and equations[-2].fully_verified
+    texts = {path.name: text for path, text in outputs(root).items()}
+    assert 'href="A_proofs.html#eq-A.1"' in texts["coverage_bar.md"]
+    assert "Appendix A</text>" in texts["dependencies.svg"]
+    assert main(["--root", str(root)]) == 0
+    edit(root, "A_proofs.ipynb", '"numeric"', '"open"')
+    assert main(["--root", str(root)]) == 1
+    assert "(A.1) was fully verified and is now open" in capsys.readouterr().err
+
+
+def test_chapters_stand_in_the_order_of_their_numbers():
+    tags = ["A.2", "10.1", "2.10", "2.9", "B.1"]
+    assert sorted(tags, key=order) == ["2.9", "2.10", "10.1", "A.2", "B.1"]
+
+
 def test_a_book_without_chapters(tmp_path):
     (tmp_path / "lindiff").mkdir()
     (tmp_path / "book" / "_tools").mkdir(parents=True)
@@ -240,23 +301,22 @@ def test_a_book_without_chapters(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("tag", "fields", "message"),
     [
-        ("(2.3) simulation", "(2.3) heuristic", r"\(2.3\) was verified and is now heuristic"),
-        ("(2.1) numeric", "(2.1) empirical", r"\(2.1\) was fully verified and is now measured"),
-        ("uses (1.2)", "uses (1.2) (1.3)", r"\(2.1\) was fully verified and is now verified"),
+        ("2.3", {"kind": "heuristic"}, r"\(2.3\) was verified and is now heuristic"),
+        ("2.1", {"kind": "empirical"}, r"\(2.1\) was fully verified and is now measured"),
+        ("2.1", {"uses": ["1.2", "1.3"]}, r"\(2.1\) was fully verified and is now verified"),
     ],
 )
-def test_a_weaker_status_needs_a_reason(root, old, new, message, capsys):
+def test_a_weaker_status_needs_a_reason(root, tag, fields, message, capsys):
     assert main(["--root", str(root)]) == 0
     page = (root / "book" / "coverage.md").read_text()
-    edit(root, "02_second.ipynb", old, new)
+    change(root, tag, **fields)
     for arguments in (["--root", str(root)], ["--check", "--root", str(root)]):
         capsys.readouterr()
         assert main(arguments) == 1
         assert re.search(message, capsys.readouterr().err)
         assert (root / "book" / "coverage.md").read_text() == page
-    tag = re.search(r"\d\.\d", message)[0]
     released = f"# Changelog\n\n## Unreleased\n\n## 1.0\n\n- ({tag}) is weaker.\n"
     (root / "CHANGELOG.md").write_text(released)
     assert main(["--root", str(root)]) == 1
@@ -269,7 +329,7 @@ def test_a_weaker_status_needs_a_reason(root, old, new, message, capsys):
 
 def test_an_equation_that_disappears_needs_a_reason(root, capsys):
     assert main(["--root", str(root)]) == 0
-    edit(root, "02_second.ipynb", "(2.10) empirical", "2.10 empirical")
+    change(root, "2.10")
     edit(root, "02_second.ipynb", "tag{2.10}", "quad")
     assert main(["--root", str(root)]) == 1
     assert "(2.10) was measured and is gone" in capsys.readouterr().err

@@ -402,7 +402,7 @@ class TestEmpirical:
             stored[place, 0] = np.nan
             with pytest.raises(ValueError, match="`data` has NaN"):
                 EmpiricalDenoiser(stored)
-        none = np.memmap(tmp_path / "none", np.float32, "w+", shape=(0, 30))
+        none = stored[:0].view(np.memmap)
         for bad in (stored.reshape(-1), none, stored[None]):
             with pytest.raises(ValueError, match=r"`data` must have shape \(N, d\)"):
                 EmpiricalDenoiser(bad)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from book._tools import chapter, checks, notebooks
+from lindiff._report import MIME
 
 ROOT = Path(__file__).resolve().parents[1]
 BADGE = (
@@ -39,7 +40,7 @@ import sympy
 
 from lindiff.verify import check_symbolic
 
-x = sympy.Symbol("x")
+x = sympy.Symbol("x", real=True)
 check_symbolic("9.1", (x + 1) ** 2, x**2 + 2 * x + 1)
 
 # %% id="fig-a" {FIGURE}
@@ -99,13 +100,71 @@ def test_rerun_is_byte_identical(good):
     assert good.read_bytes() == before
 
 
-def test_altered_output(altered):
+def bundle(cells):
+    """The data of the badge of the good chapter."""
+    return cells["check-9-1"]["outputs"][0]["data"]
+
+
+def set_html(_, cells):
+    bundle(cells)["text/html"] = "".join(bundle(cells)["text/html"]).replace(" points", "6 points")
+
+
+def set_text(_, cells):
+    bundle(cells)["text/plain"] = "✓ (9.2) symbolic"
+
+
+def set_detail(_, cells):
+    details = bundle(cells)[MIME]["details"]
+    details[0] = details[0].replace(" points", "6 points")
+
+
+def set_number(_, cells):
+    bundle(cells)[MIME]["points"][1]["value"] *= 1 + 1e-5
+
+
+def drop_point(_, cells):
+    bundle(cells)[MIME]["points"].pop()
+
+
+def drop_record(_, cells):
+    del bundle(cells)[MIME]
+
+
+def drop_badge(_, cells):
+    del cells["check-9-1"]["outputs"][0]
+
+
+def double_badge(_, cells):
+    cells["check-9-1"]["outputs"].append(cells["check-9-1"]["outputs"][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (set_html, "6 points"),
+        (set_text, "(9.2) symbolic"),
+        (set_detail, "6 points"),
+        (set_number, "(9.1) was checked at"),
+        (drop_point, '"points": 1'),
+        (drop_record, MIME),
+        (drop_badge, MIME),
+        (double_badge, "dissimilar number of outputs"),
+    ],
+)
+def test_altered_badge(altered, change, reason):
+    done = nbval(altered(change))
+    assert done.returncode == 1 and reason in done.stdout
+    assert "plugin exception" not in done.stdout
+
+
+def test_last_digits_of_a_record_may_differ(altered):
     def change(_, cells):
-        stream = cells["check-9-1"]["outputs"][0]
-        stream["text"] = "".join(stream["text"]).replace("5 points", "6 points")
+        for place in bundle(cells)[MIME]["points"]:
+            place["value"] *= 1 + 1e-9
+            place["bind"]["x"] *= 1 - 1e-9
 
     done = nbval(altered(change))
-    assert done.returncode == 1 and "6 points" in done.stdout
+    assert done.returncode == 0, done.stdout
 
 
 def test_swapped_figure(altered):
@@ -162,11 +221,15 @@ def add_error(_, cells):
 
 
 def add_path(_, cells):
-    cells["check-9-1"]["outputs"][0]["text"] += "/home/someone/file\n"
+    cells["check-9-1"]["outputs"][0]["data"]["text/plain"] += " /home/someone/file"
 
 
-def drop_line(_, cells):
-    cells["check-9-1"]["outputs"] = []
+def add_hidden_path(_, cells):
+    bundle(cells)[MIME]["details"].append("/home/someone/file")
+
+
+def add_type(_, cells):
+    bundle(cells)["application/vnd.plotly.v1+json"] = {}
 
 
 def drop_alt(_, cells):
@@ -183,8 +246,8 @@ def markdown(old, new):
     return change
 
 
-def boxed(word, head, limits=""):
-    """Put the equation in a statement, and change the head of its check line."""
+def boxed(word, kind, basis, limits=""):
+    """Put the equation in a statement, and change the kind of its check."""
 
     def change(notebook, cells):
         text = "".join(notebook["cells"][0]["source"])
@@ -192,8 +255,14 @@ def boxed(word, head, limits=""):
         box = [f"**{word} 9.1 (square).**", "", *text[start:end].splitlines()]
         box = "\n".join(f"> {line}".rstrip() for line in box)
         notebook["cells"][0]["source"] = text[:start] + box + text[end:] + limits
-        stream = cells["check-9-1"]["outputs"][0]
-        stream["text"] = "".join(stream["text"]).replace("(9.1) symbolic", f"(9.1) {head}")
+        bundle(cells)[MIME] |= {"kind": kind, "basis": basis}
+
+    return change
+
+
+def caption(text):
+    def change(_, cells):
+        cells["fig-a"]["metadata"]["mystnb"]["figure"]["caption"] = text
 
     return change
 
@@ -202,36 +271,21 @@ NAMED = "\n\n- **Heuristic.** A step of (9.1) is not proved."
 
 
 @pytest.mark.parametrize(
-    ("word", "head", "limits", "reason"),
+    ("word", "kind", "basis", "limits", "reason"),
     [
-        ("Result", "symbolic", "", ""),
-        ("Heuristic", "numeric, heuristic", NAMED, ""),
-        ("Heuristic", "numeric, heuristic", NAMED.replace("(9.1)", "(9.1) to (9.1)"), ""),
-        ("Result", "numeric, cited", NAMED.replace("Heuristic", "Cited"), ""),
-        (
-            "Heuristic",
-            "numeric",
-            "",
-            "(9.1) stands in a Heuristic, but its check line says numeric",
-        ),
-        (
-            "Result",
-            "numeric, heuristic",
-            NAMED,
-            "(9.1) stands in a Result, but its check line says",
-        ),
-        (
-            "Heuristic",
-            "numeric, heuristic",
-            "",
-            "(9.1) is heuristic by the check line, not by both",
-        ),
-        ("Result", "numeric, cited", "", "(9.1) is cited by the check line, not by both"),
-        ("Result", "symbolic", NAMED, "(9.1) is heuristic by the section on limits, not by both"),
+        ("Result", "symbolic", None, "", ""),
+        ("Heuristic", "numeric", "heuristic", NAMED, ""),
+        ("Heuristic", "numeric", "heuristic", NAMED.replace("(9.1)", "(9.1) to (9.1)"), ""),
+        ("Result", "numeric", "cited", NAMED.replace("Heuristic", "Cited"), ""),
+        ("Heuristic", "numeric", None, "", "in a Heuristic, but its check says numeric"),
+        ("Result", "numeric", "heuristic", NAMED, "in a Result, but its check says heuristic"),
+        ("Heuristic", "numeric", "heuristic", "", "(9.1) is heuristic by the check, not by both"),
+        ("Result", "numeric", "cited", "", "(9.1) is cited by the check, not by both"),
+        ("Result", "symbolic", None, NAMED, "heuristic by the section on limits, not by both"),
     ],
 )
-def test_a_heuristic_is_called_one_in_three_places(altered, word, head, limits, reason):
-    text = found(altered(boxed(word, head, limits)))
+def test_a_heuristic_is_called_one_in_three_places(altered, word, kind, basis, limits, reason):
+    text = found(altered(boxed(word, kind, basis, limits)))
     assert reason in text if reason else text == ""
 
 
@@ -245,9 +299,19 @@ SECOND = "$$\n\n$$\ny \\tag{9.1}\n$$\n\nSee"
         (change_code, "stale"),
         (add_error, "an error is stored"),
         (add_path, "path or address"),
-        (drop_line, "(9.1) has 0 check lines"),
+        (add_hidden_path, "path or address"),
+        (add_type, "an output of type application/vnd.plotly.v1+json"),
+        (drop_badge, "(9.1) has 0 checks"),
+        (drop_record, "(9.1) has 0 checks"),
+        (double_badge, "(9.1) has 2 checks"),
         (drop_alt, "alt text"),
         (markdown("#eq-9.1", "#eq-9.7"), "reference to equation (9.7)"),
+        (markdown("[(9.1)](#eq-9.1)", "[(9.2)](#eq-9.1)"), "shows (9.2) and leads to (9.1)"),
+        (markdown("See", "| [a](#eq-9.8) |\n|---|\n\nSee"), "reference to equation (9.8)"),
+        (caption("Rise, as [(9.9)](#eq-9.9)."), "fig-a: reference to equation (9.9)"),
+        (markdown("See", "<details>\n\nSee"), "a <details> is not closed"),
+        (markdown("See", "</details>\n\nSee"), "closes a fold that is not open"),
+        (markdown("See", "<details>\n\n## A\n\n</details>\n\nSee"), "a heading stands inside"),
         (markdown("$$\n\nSee", SECOND), "(9.1) is tagged twice"),
         (markdown("\\tag{9.1}", "\\tag{9.2}"), "tags are not 9.1"),
         (markdown("See [(9.1)](#eq-9.1).", "See {eq}`9.1`."), "a MyST role"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.integrate import dblquad, quad
+from scipy.spatial.distance import pdist
 from scipy.stats import multivariate_normal, norm, special_ortho_group
 
 from lindiff import _memorisation_runs, gaussians, memorisation, multistep, onestep
@@ -452,3 +453,24 @@ def test_criterion_is_fair_only_with_a_reference_of_the_same_size():
     assert abs(fair.probability - 0.5) < 4 * fair.standard_error
     assert large.probability > 0.9
     assert real.probability < 0.4
+
+
+def test_rounding_of_equal_diagonals_does_not_decide():
+    """Half the default widths: both diagonals are 2^d, and cancel but for rounding."""
+    d, sizes = 50, (100, 10_000)
+    rng = np.random.default_rng(3)
+    sets = [rng.standard_normal((n, d)) for n in sizes]
+    widths = [0.5 * n ** (-1 / d) for n in sizes]
+    law = rng.standard_normal(d) / 3, np.diag(rng.uniform(0.5, 1.2, d))
+    unit = (4 * np.pi) ** (d / 2)
+    crosses, pairs = [], []
+    for y, width in zip(sets, widths, strict=True):
+        blurred = multivariate_normal(law[0], law[1] + width**2 * np.eye(d))
+        crosses.append(unit * blurred.pdf(y).mean())
+        powers = np.exp(-pdist(y, "sqeuclidean") / (4 * width**2))
+        pairs.append(2 * powers.sum() / len(y) ** 2 / width**d)
+    wanted = pairs[0] - pairs[1] - 2 * (crosses[0] - crosses[1])
+    densities = [kernel_density(y, bandwidth=width) for y, width in zip(sets, widths, strict=True)]
+    sign, log_size = memorisation_gap(*law, *densities)
+    assert sign * np.exp(log_size) == pytest.approx(wanted, rel=1e-8)
+    assert abs(wanted) < 4

@@ -4,17 +4,19 @@ import json
 import re
 from pathlib import Path
 
+from book._tools import notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def rows(text):
     """Return the code names of the table."""
-    return re.findall(r"^\|[^|]+\|[^|]+\| `(\w+)` \| \[\([\d.]+\)\]", text, re.M)
+    return re.findall(r"^\|[^|]+\|[^|]+\| `(\w+)` \| \[\([A-Z\d.]+\)\]", text, re.M)
 
 
 def first_equations(text):
     """Return (symbols, tag) of each row of the table."""
-    row = r"^\|([^|]+)\|[^|]+\| `\w+` \| \[\(([\d.]+)\)\]\(#eq-([\d.]+)\)"
+    row = r"^\|([^|]+)\|[^|]+\| `\w+` \| \[\(([A-Z\d.]+)\)\]\(#eq-([A-Z\d.]+)\)"
     found = re.findall(row, text, re.M)
     assert all(shown == target for _, shown, target in found)
     return [(re.findall(r"\$([^$]+)\$", symbols), tag) for symbols, tag, _ in found]
@@ -23,11 +25,11 @@ def first_equations(text):
 def formulas():
     """Return {tag: formula} of all chapters."""
     found = {}
-    for path in sorted((ROOT / "book").glob("[0-9][0-9]_*.ipynb")):
+    for path in notebooks.chapters(ROOT / "book"):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "markdown":
                 for body in re.findall(r"\$\$(.*?)\$\$", "".join(cell["source"]), re.S):
-                    found.update((tag, body) for tag in re.findall(r"\\tag\{([\d.]+)\}", body))
+                    found.update((tag, body) for tag in re.findall(r"\\tag\{([A-Z\d.]+)\}", body))
     return found
 
 

@@ -4,16 +4,17 @@ import json
 import re
 from pathlib import Path
 
+from book._tools import notebooks
 from book._tools.coverage import read_papers
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
-LINK = re.compile(r"\[\([\d.]+\)\]\(#eq-[\d.]+\)")
+LINK = re.compile(r"\[\([A-Z\d.]+\)\]\(#eq-[A-Z\d.]+\)")
 
 
 def printed():
     """Return all that the cells of the chapters print."""
     texts = []
-    for path in sorted(BOOK.glob("[0-9][0-9]_*.ipynb")):
+    for path in notebooks.chapters(BOOK):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             texts += ["".join(output.get("text", "")) for output in cell.get("outputs", [])]
     return "\n".join(texts)

@@ -5,12 +5,18 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+SPEC = spec_from_file_location("root_conftest", ROOT / "conftest.py")
+conftest = module_from_spec(SPEC)
+SPEC.loader.exec_module(conftest)
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 SCRIPTS = sorted((GITHUB / "scripts").iterdir())
@@ -73,7 +79,7 @@ def step_problems(step):
 
 
 def test_there_are_workflows():
-    assert [path.stem for path in WORKFLOWS] == ["colab", "pages", "test"]
+    assert [path.stem for path in WORKFLOWS] == ["colab", "pages", "portable", "test"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
@@ -146,13 +152,58 @@ def test_ci_runs_the_command_of_the_readme():
     assert re.search(r"^make test$", readme, flags=re.M)
 
 
-def test_package_job_names_every_test_of_the_package():
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+BOOK_TESTS = sorted(ROOT / "tests" / name for name in conftest.BOOK_TESTS)
+
+
+def run_by(command):
+    """The test files that a pytest command runs."""
+    words = command.split("pytest", 1)[1].split()
+    config = SimpleNamespace(getoption=words.__contains__)
+    places = [ROOT / word for word in words if (ROOT / word).exists()]
+    return [
+        path
+        for path in TESTS
+        if any(path.is_relative_to(place) for place in places)
+        and not conftest.pytest_ignore_collect(path, config)
+    ]
+
+
+def test_each_test_file_is_run_by_a_job():
     _, document = load(GITHUB / "workflows" / "test.yml")
-    command = document["jobs"]["package"]["steps"][-1]["run"]
-    modules = [p.stem for p in (ROOT / "lindiff").glob("[a-z]*.py")]
-    expected = {f"tests/test_{m}.py" for m in modules if (ROOT / f"tests/test_{m}.py").exists()}
-    expected |= {"tests/experiments", "tests/nn"}
-    assert set(re.findall(r"tests/\S+", command)) == expected
+    package = run_by(document["jobs"]["package"]["steps"][-1]["run"])
+    assert set(BOOK_TESTS) < set(TESTS)
+    assert sorted([*package, *BOOK_TESTS]) == TESTS
+    # The job of the book names none, so that pytest runs what pyproject.toml says.
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert re.search(r"^unit:.*\n\t\$\(PY\) -m pytest -q -n \$\(JOBS\)$", recipe, flags=re.M)
+    assert settings["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests", "lindiff"]
+
+
+def test_a_list_of_files_leaves_some_out():
+    assert run_by("pytest -q --package lindiff tests/nn tests/test_losses.py") != run_by(
+        "pytest -q --package lindiff tests"
+    )
+
+
+def test_only_the_pinned_version_is_asked_for_equal_figures_and_formulas(monkeypatch):
+    stands = dict(re.findall(r"^(sympy|matplotlib)==(\S+)$", REQUIREMENTS, flags=re.M))
+    monkeypatch.setattr(conftest, "version", stands.get)
+    assert conftest.pinned("sympy") and conftest.pinned("matplotlib")
+    monkeypatch.setattr(conftest, "version", {"sympy": "1.12", "matplotlib": "3.8.0"}.get)
+    assert not conftest.pinned("sympy") and not conftest.pinned("matplotlib")
+
+
+def test_the_package_runs_elsewhere_too():
+    _, document = load(GITHUB / "workflows" / "portable.yml")
+    job = document["jobs"]["portable"]
+    assert job["steps"][-1]["run"] == "make portable"
+    assert job["strategy"]["matrix"]["where"] == ["path", "threads", "oldest"]
+    script = (ROOT / ".ci" / "portable").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^.*pytest .*--package.*$", script, flags=re.M)
+    assert set(run_by(command)) == set(TESTS) - set(BOOK_TESTS)
 
 
 def test_site_is_deployed_only_after_the_tests_and_from_main():

@@ -1,6 +1,8 @@
-"""Drop the italic line below a figure where the figure has the same words as its caption.
+"""Show the caption of a figure once, and with the one number that the text gives it.
 
-Colab and GitHub show no caption, so chapters repeat it as text; the HTML book needs it once.
+Colab and GitHub show no caption, so chapters repeat it as an italic line; the HTML book drops
+the line where the figure has the same words. The number "Figure 3.1" stands in the caption, so
+Sphinx must not count as well.
 """
 
 from docutils import nodes
@@ -25,7 +27,13 @@ def drop_repeated(app, doctree):
                 cell.parent.remove(line)
 
 
+def leave_numbers(app, config):
+    """Switch off Sphinx's own numbers; Jupyter Book's LaTeX extension switches them on."""
+    config.numfig = False
+
+
 def setup(app):
     """Register the extension with Sphinx."""
+    app.connect("config-inited", leave_numbers, priority=900)
     app.connect("doctree-read", drop_repeated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

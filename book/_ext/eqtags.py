@@ -30,8 +30,10 @@ def register(app, doctree):
                 LOGGER.warning("equation (%s) is tagged twice", tag, location=block)
             doctree["tagged"] = [*doctree.get("tagged", ()), target]
             owners[tag] = page
-            domain.anonlabels[target] = page, target
-            domain.labels[target] = page, target, f"({tag})"
+            # References are looked up in lower case; an appendix has a capital in its tags.
+            for name in {target, target.lower()}:
+                domain.anonlabels[name] = page, target
+                domain.labels[name] = page, target, f"({tag})"
             anchor = nodes.target("", "", ids=[target], classes=["equation-anchor"])
             block.parent.insert(block.parent.index(block), anchor)
 
@@ -58,7 +60,7 @@ def link_docstrings(app, what, name, obj, options, lines):
     for index, line in enumerate(lines):
         match = IMPLEMENTS.match(line.strip())
         if match:
-            links = re.sub(r"\((\d+\.\d+)\)", r":ref:`(\1) <eq-\1>`", match[2])
+            links = re.sub(r"\(((?:\d+|[A-Z])\.\d+)\)", r":ref:`(\1) <eq-\1>`", match[2])
             lines[index] = f"*{match[1].strip()}* {links}"
 
 

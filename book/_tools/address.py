@@ -39,8 +39,8 @@ PLACES = (
     ("README.md", "clone line", rf"git clone {CODE}{{address}}"),
     ("README.md", "install line", rf"git\+{CODE}{{address}}@"),
     ("README.md", "address of the site", r"https://{site}"),
-    ("book/[0-9][0-9]_*.ipynb", "badge", r"colab\.research\.google\.com/github/{address}/blob/"),
-    ("book/[0-9][0-9]_*.ipynb", "install cell", rf"git\+{CODE}{{address}}@"),
+    ("book/[0-9A-Z]*_*.ipynb", "badge", r"colab\.research\.google\.com/github/{address}/blob/"),
+    ("book/[0-9A-Z]*_*.ipynb", "install cell", rf"git\+{CODE}{{address}}@"),
 )
 
 # Every other mention of the address in force moves with it, in files with these endings.

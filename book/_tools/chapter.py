@@ -2,9 +2,10 @@
 
 python -m book._tools.chapter edit 03        write the text view book/.text/03_*.py
 python -m book._tools.chapter run 03 [04]    merge the view, execute, normalise, stamp
-python -m book._tools.chapter check [FILE]   report everything that is wrong, change nothing
+python -m book._tools.chapter check [FILE]   report pacing and all that is wrong, change nothing
 python -m book._tools.chapter text FILE      print a notebook as text (for git diff)
 python -m book._tools.chapter renumber 03    number the tags consecutively, follow them everywhere
+python -m book._tools.chapter confirm 3.2    store that a printed formula is the checked one, by eye
 """
 
 import argparse
@@ -15,8 +16,9 @@ import re
 import sys
 from pathlib import Path
 
-TAG = re.compile(r"\\tag\{(\d+\.\d+)\}")
-_IMPLEMENTS = re.compile(r"Implements eqs?\.\s+(?:\(\d+\.\d+\)(?:,\s+| and )?)+")
+NUMBER = r"(?:\d+|[A-Z])\.\d+"
+TAG = re.compile(rf"\\tag\{{({NUMBER})\}}")
+_IMPLEMENTS = re.compile(rf"Implements eqs?\.\s+(?:\({NUMBER}\)(?:,\s+| and )?)+")
 
 
 def plain_text(path):
@@ -104,9 +106,11 @@ def _merged(path):
 
 def run(path):
     """Merge, execute, normalise and stamp one chapter; write it whole or not at all."""
-    from book._tools import notebooks
+    from book._tools import notebooks, printed
 
     done = notebooks.execute(_merged(path), path.parent)
+    for line in printed.record_sides(done):
+        print(f"{path.name}: {line}", file=sys.stderr)
     normal = notebooks.normalise(done)
     notebooks.write_whole(path, notebooks.dumps(normal))
     _write_view(path, normal)
@@ -118,7 +122,7 @@ def renumber(paths):
 
     new = {}
     for path in paths:
-        chapter = int(path.name[:2])
+        chapter = notebooks.label(path)
         text = "\n".join(map(notebooks.source, notebooks.read(path)["cells"]))
         for index, tag in enumerate(dict.fromkeys(TAG.findall(text)), start=1):
             new[tag] = f"{chapter}.{index}"
@@ -140,7 +144,7 @@ def renumber(paths):
 
 
 def _in_brackets(text, new):
-    return re.sub(r"\((\d+\.\d+)\)", lambda found: f"({new.get(found[1], found[1])})", text)
+    return re.sub(rf"\(({NUMBER})\)", lambda found: f"({new.get(found[1], found[1])})", text)
 
 
 def _follow(text, new):
@@ -148,30 +152,36 @@ def _follow(text, new):
         tag = match[2]
         return match[1] + new.get(tag, tag) + match[3]
 
-    text = re.sub(r"(\\tag\{)(\d+\.\d+)(\})", replaced, text)
-    text = re.sub(r"(#eq-)(\d+\.\d+)(\b)", replaced, text)
-    text = re.sub(r"(\[\()(\d+\.\d+)(\)\])", replaced, text)
-    return re.sub(r'(")(\d+\.\d+)(")', replaced, text)
+    text = re.sub(rf"(\\tag\{{)({NUMBER})(\}})", replaced, text)
+    text = re.sub(rf"(#eq-)({NUMBER})(\b)", replaced, text)
+    text = re.sub(rf"(\[\()({NUMBER})(\)\])", replaced, text)
+    text = re.sub(r"^# @title .*", lambda line: _in_brackets(line[0], new), text)
+    return re.sub(rf'(")({NUMBER})(")', replaced, text)
 
 
 def main(arguments=None):
     """Run one command and return its exit status."""
     parser = argparse.ArgumentParser(prog="chapter", description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["edit", "run", "check", "text", "renumber"])
-    parser.add_argument("chapters", nargs="*", help="numbers such as 03, or files")
+    parser.add_argument("command", choices=["edit", "run", "check", "text", "renumber", "confirm"])
+    parser.add_argument("chapters", nargs="*", help="numbers such as 03, or files; tags to confirm")
     options = parser.parse_args(arguments)
     if options.command == "text":
         for name in options.chapters:
             sys.stdout.write(plain_text(name))
         return 0
-    from book._tools import checks, notebooks
+    from book._tools import checks, form, notebooks, printed
 
     try:
         if options.command == "check":
             files = [Path(name) for name in options.chapters] or notebooks.chapters()
             problems = checks.problems(files)
+            print("\n".join(form.report(files)))
             print("\n".join(problems) or f"{len(files)} chapters checked, nothing to mend")
             return 1 if problems else 0
+        if options.command == "confirm":
+            for tag in options.chapters:
+                printed.confirm(notebooks.home(tag), tag)
+            return 0
         paths = [notebooks.find(name) for name in options.chapters]
         if not paths:
             raise notebooks.ChapterError(f"{options.command}: name a chapter, such as 03")

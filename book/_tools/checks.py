@@ -1,15 +1,19 @@
 """Everything a stored chapter must satisfy before anybody reads it."""
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
 
-from book._tools import notebooks
+from book._tools import form, notebooks
 from book._tools.chapter import TAG
-from lindiff._report import BASES, parse_line
+from lindiff._report import BASES, MIME
 
 MAX_CHAPTER, MAX_IMAGE, MAX_LINES, MIN_ALT = 500_000, 120_000, 20, 30
-REFERENCE = re.compile(r"\]\(#eq-(\d+\.\d+)\)")
+# A folded cell may be longer: nobody has to read it.
+MAX_FOLDED = 60
+REFERENCE = re.compile(r"(?:\[\((?P<shown>[^\s)]+)\)\])?[(\"]#eq-(?P<target>[\w.]+)")
+KNOWN_TYPES = {"text/plain", "text/html", "text/latex", "image/png", MIME}
 BADGE = re.compile(
     r"colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/[\w.-]+/(book/\S+?)\)"
 )
@@ -36,6 +40,7 @@ def problems(files):
     found = []
     for path, notebook in loaded.items():
         found += [f"{path.name}: {text}" for text in _chapter(path, notebook, tags)]
+        found += [f"{path.name}: {text}" for text in form.problems(path, notebook, tags)]
         if len(setups) > 1:
             found.append(f"{path.name}: install cells differ between chapters; make them equal")
     return found
@@ -57,8 +62,8 @@ def _chapter(path, notebook, tags):
     yield from _equations(path, notebook, tags)
     yield from _honest(notebook)
     for cell in notebook["cells"]:
-        check = _code if cell["cell_type"] == "code" else _prose
-        yield from (f"{cell.get('id', '?')}: {text}" for text in check(cell))
+        found = _code(cell) if cell["cell_type"] == "code" else _prose(cell)
+        yield from (f"{cell.get('id', '?')}: {text}" for text in (*found, *_links(cell, tags)))
     yield from _header(path, notebook)
     yield from _exercises(notebook)
 
@@ -81,68 +86,68 @@ def _equations(path, notebook, tags):
     own = TAG.findall(markdown(notebook))
     for tag in sorted({tag for tag in own if own.count(tag) > 1}):
         yield f"equation ({tag}) is tagged twice; renumber the chapter"
-    chapter = int(path.name[:2])
+    chapter = notebooks.label(path)
     unique = list(dict.fromkeys(own))
     if unique != [f"{chapter}.{i}" for i in range(1, len(unique) + 1)]:
         yield f"tags are not {chapter}.1, {chapter}.2, ... in order: {unique}; renumber the chapter"
-    lines = [line.tag for line in check_lines(notebook)]
+    checked = [record.tag for record in records(notebook)]
     for tag in unique:
-        if lines.count(tag) != 1:
-            yield f"equation ({tag}) has {lines.count(tag)} check lines instead of one"
-    for tag in sorted(set(lines) - set(unique)):
-        yield f"a check line names ({tag}), which no equation of the chapter carries"
-    for tag in sorted(set(REFERENCE.findall(markdown(notebook))) - tags):
-        yield f"reference to equation ({tag}), which no chapter has"
+        if checked.count(tag) != 1:
+            yield f"equation ({tag}) has {checked.count(tag)} checks instead of one"
+    for tag in sorted(set(checked) - set(unique)):
+        yield f"a check names ({tag}), which no equation of the chapter carries"
 
 
-def check_lines(notebook):
-    """Return the parsed check lines among the stored outputs."""
-    lines = []
-    for cell in notebooks.code_cells(notebook):
-        for output in cell.get("outputs", []):
-            text = "".join(output.get("text", ""))
-            lines += [line for line in map(parse_line, text.splitlines()) if line]
-    return lines
+def _links(cell, tags):
+    """Every link to an equation of a text or a caption must lead to the number it shows."""
+    figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+    prose = notebooks.source(cell) if cell["cell_type"] == "markdown" else ""
+    for match in REFERENCE.finditer(f"{prose}\n{figure.get('caption', '')}"):
+        if match["target"] not in tags:
+            yield f"reference to equation ({match['target']}), which no chapter has"
+        elif match["shown"] and match["shown"] != match["target"]:
+            yield f"a link shows ({match['shown']}) and leads to ({match['target']})"
+
+
+def records(notebook):
+    """Return the records of all checks among the stored outputs."""
+    return [r for cell in notebooks.code_cells(notebook) for r in notebooks.records(cell)]
 
 
 def _honest(notebook):
-    """The word of a statement and the section on limits must say what the check lines say."""
-    text, lines = markdown(notebook), {line.tag: line for line in check_lines(notebook)}
-    basis = {tag: line.basis or line.kind for tag, line in lines.items()}
+    """The word of a statement and the section on limits must say what the checks say."""
+    text, found = markdown(notebook), {record.tag: record for record in records(notebook)}
+    basis = {tag: record.basis or record.kind for tag, record in found.items()}
     for statement in re.findall(r"^> \*\*\w.*(?:\n>.*)*", text, re.M):
         word = statement[4:].split()[0]
         for tag in TAG.findall(statement):
             if (word == "Heuristic") != (basis.get(tag) == "heuristic"):
-                yield f"({tag}) stands in a {word}, but its check line says {basis.get(tag)}"
+                yield f"({tag}) stands in a {word}, but its check says {basis.get(tag)}"
     for name in BASES:
-        used = {tag for tag, line in lines.items() if line.basis == name}
+        used = {tag for tag, record in found.items() if record.basis == name}
         bullets = re.findall(rf"^- \*\*{name.title()}\.\*\*(.*)$", text, re.M)
-        named = {tag for bullet in bullets for tag in _named(bullet)}
+        named = {tag for bullet in bullets for tag in form.named(bullet)}
         for tag in sorted(used ^ named):
-            where = "the check line, not" if tag in used else "the section on limits, not"
+            where = "the check, not" if tag in used else "the section on limits, not"
             yield f"({tag}) is {name} by {where} by both: the two lists must agree"
-
-
-def _named(text):
-    """Tags named in a sentence, with the ranges written out."""
-    for first, last in re.findall(r"\((\d+\.\d+)\)(?: to \((\d+\.\d+)\))?", text):
-        chapter, low = first.split(".")
-        high = last.split(".")[1] if last else low
-        yield from (f"{chapter}.{index}" for index in range(int(low), int(high) + 1))
 
 
 def _code(cell):
     lines = notebooks.source(cell).splitlines()
-    if len(lines) > MAX_LINES:
-        yield f"{len(lines)} lines of code, more than {MAX_LINES}; split it or move it to lindiff"
+    most = MAX_FOLDED if notebooks.kind(cell) in form.FOLDED else MAX_LINES
+    if len(lines) > most:
+        yield f"{len(lines)} lines of code, more than {most}; split it or move it to lindiff"
     for output in cell.get("outputs", []):
         if output["output_type"] == "error":
             yield "an error is stored; mend the cell and run the chapter"
         if output.get("name") == "stderr":
             yield "stderr output is stored; silence its cause and run the chapter"
         data = output.get("data", {})
+        for kind in sorted(set(data) - KNOWN_TYPES):
+            yield f"an output of type {kind}, which not all readers can see"
         for kind, value in [("text/plain", output.get("text", "")), *data.items()]:
-            if not kind.startswith("image/png") and PRIVATE.search("".join(value)):
+            text = json.dumps(value) if isinstance(value, dict) else "".join(value)
+            if not kind.startswith("image/png") and PRIVATE.search(text):
                 yield "a path or address of one machine stands in the output"
         if any(kind.startswith("image/") for kind in data):
             yield from _image(cell, data)
@@ -194,8 +199,10 @@ def _displays(text):
 def _header(path, notebook):
     first = notebook["cells"][0] if notebook["cells"] else {"cell_type": "", "source": ""}
     text = notebooks.source(first)
-    if first["cell_type"] != "markdown" or not text.startswith(f"# Chapter {int(path.name[:2])}."):
-        yield f"the first cell must begin with '# Chapter {int(path.name[:2])}. Title'"
+    label = notebooks.label(path)
+    title = f"# {'Chapter' if label.isdigit() else 'Appendix'} {label}."
+    if first["cell_type"] != "markdown" or not text.startswith(title):
+        yield f"the first cell must begin with '{title} Title'"
     badge = BADGE.search(text)
     if badge is None or badge[1] != f"book/{path.name}":
         yield f"the Colab badge of the first cell must open book/{path.name}"

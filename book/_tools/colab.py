@@ -24,6 +24,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from book._tools import notebooks
+
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "tests" / "colab-requirements.txt"
 WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT", "lindiff")
@@ -183,7 +185,7 @@ def run_all(chapters, python, work, env):
 
 def check(root=ROOT, *, requirements=REQUIREMENTS, python=sys.executable, in_place=False):
     """Run all chapters below ``root/book``; return how many failed."""
-    chapters = sorted((Path(root) / "book").glob("[0-9][0-9]_*.ipynb"))
+    chapters = notebooks.chapters(Path(root) / "book")
     if not chapters:
         raise ColabError("there are no chapters in book/")
     with tempfile.TemporaryDirectory() as name:

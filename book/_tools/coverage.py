@@ -11,13 +11,13 @@ import json
 import re
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from book._tools import weaker
-from book._tools.coverage_page import render_bar, render_page
+from book._tools import notebooks, printed, weaker
+from book._tools.coverage_page import order, render_bar, render_page
 from book._tools.graph import render_graph
-from lindiff._report import TAG, Line, parse_line
+from lindiff._report import TAG, Record
 
 STATUS = {
     "symbolic": "verified",
@@ -43,23 +43,24 @@ class CoverageError(Exception):
 
 @dataclass(frozen=True)
 class Equation:
-    """A numbered equation of the book with the line of its check."""
+    """A numbered equation of the book with the record of its check."""
 
-    line: Line
+    record: Record
     page: str
     section: str
     code: tuple = ()
     weak: tuple = ()
+    tie: str = "untied"
 
     @property
     def tag(self):
-        return self.line.tag
+        return self.record.tag
 
     @property
     def status(self):
-        if self.line.basis:
-            return f"{self.line.basis}, checked by numbers"
-        return STATUS[self.line.kind]
+        if self.record.basis:
+            return f"{self.record.basis}, checked by numbers"
+        return STATUS[self.record.kind]
 
     @property
     def fully_verified(self):
@@ -67,9 +68,9 @@ class Equation:
 
 
 def read_chapter(path):
-    """Return {tag: section} and the list of check lines of a notebook."""
+    """Return {tag: section}, the records of the checks of a notebook, and problems."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    tags, lines, section, problems = {}, [], "", []
+    tags, records, section, problems = {}, [], "", []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             for text in _CODE.sub("", "".join(cell["source"])).splitlines():
@@ -79,8 +80,11 @@ def read_chapter(path):
                     problems += _tag_problems(path, tag, tags)
                     tags[tag] = section
         elif cell["cell_type"] == "code":
-            lines += _printed_lines(cell)
-    return tags, lines, problems
+            try:
+                records += notebooks.records(cell)
+            except notebooks.ChapterError as error:
+                problems.append(f"{path.name}: {error}")
+    return tags, records, problems
 
 
 def read_package(folder):
@@ -121,23 +125,25 @@ def collect(root):
     implemented, problems = read_package(root / "lindiff")
     papers = read_papers(book / "_tools" / "papers.toml")
     found = {}
-    for path in sorted(book.glob("[0-9][0-9]_*.ipynb")):
-        tags, lines, wrong = read_chapter(path)
-        problems += wrong + _line_problems(path, tags, lines)
-        for line in lines:
-            if line.tag in tags:
-                code = tuple(implemented.get(line.tag, ()))
-                found[line.tag] = Equation(line, path.stem, tags[line.tag], code)
+    for path in notebooks.chapters(book):
+        tags, records, wrong = read_chapter(path)
+        tied = printed.ties(json.loads(_text(path)))
+        problems += wrong + _record_problems(path, tags, records)
+        for record in records:
+            if record.tag in tags:
+                code = tuple(implemented.get(record.tag, ()))
+                found[record.tag] = Equation(
+                    record, path.stem, tags[record.tag], code, tie=tied.get(record.tag, "untied")
+                )
     problems += _reference_problems(found, implemented, papers)
     if not problems:
         problems += _cycle_problems(found)
     if problems:
         raise CoverageError("\n".join(problems))
-    ordered = sorted(found.values(), key=lambda equation: _order(equation.tag))
+    ordered = sorted(found.values(), key=lambda equation: order(equation.tag))
     weak = _weak_ancestors(found)
     ordered = [
-        Equation(e.line, e.page, e.section, e.code, tuple(sorted(weak[e.tag], key=_order)))
-        for e in ordered
+        replace(equation, weak=tuple(sorted(weak[equation.tag], key=order))) for equation in ordered
     ]
     return ordered, papers
 
@@ -183,21 +189,6 @@ def _text(path):
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _order(tag):
-    chapter, index = tag.split(".")
-    return (not chapter.isdigit(), int(chapter) if chapter.isdigit() else ord(chapter), int(index))
-
-
-def _printed_lines(cell):
-    texts = [
-        "".join(output["text"])
-        for output in cell.get("outputs", ())
-        if output["output_type"] == "stream" and output.get("name") == "stdout"
-    ]
-    parsed = (parse_line(line) for text in texts for line in text.splitlines())
-    return [line for line in parsed if line is not None]
-
-
 def _docstrings(node, prefix, public):
     doc = ast.get_docstring(node)
     prefix = public.get(prefix, prefix)
@@ -225,22 +216,21 @@ def _public_names(trees):
 def _tag_problems(path, tag, earlier):
     if not TAG.fullmatch(tag):
         return [f"{path.name}: \\tag{{{tag}}} must look like \\tag{{2.7}}"]
-    chapter = tag.split(".")[0]
-    if chapter.isdigit() and int(chapter) != int(path.name[:2]):
+    if tag.split(".")[0] != notebooks.label(path):
         return [f"{path.name}: ({tag}) carries the number of another chapter"]
     return [f"{path.name}: ({tag}) is used twice"] if tag in earlier else []
 
 
-def _line_problems(path, tags, lines):
+def _record_problems(path, tags, records):
     problems, seen = [], set()
-    for line in lines:
-        if line.tag not in tags:
-            problems.append(f"{path.name}: a check names ({line.tag}), which has no \\tag")
-        if line.tag in seen:
-            problems.append(f"{path.name}: ({line.tag}) has more than one check line")
-        seen.add(line.tag)
+    for record in records:
+        if record.tag not in tags:
+            problems.append(f"{path.name}: a check names ({record.tag}), which has no \\tag")
+        if record.tag in seen:
+            problems.append(f"{path.name}: ({record.tag}) has more than one check")
+        seen.add(record.tag)
     missing = [tag for tag in tags if tag not in seen]
-    return problems + [f"{path.name}: ({tag}) has no check line" for tag in missing]
+    return problems + [f"{path.name}: ({tag}) has no check" for tag in missing]
 
 
 def _reference_problems(found, implemented, papers):
@@ -250,15 +240,15 @@ def _reference_problems(found, implemented, papers):
         if tag not in found:
             problems.append(f"{names[0]} implements ({tag}), which does not exist")
     for equation in found.values():
-        line = equation.line
+        record = equation.record
         problems += [
-            f"({line.tag}) uses ({tag}), which does not exist"
-            for tag in line.uses
+            f"({record.tag}) uses ({tag}), which does not exist"
+            for tag in record.uses
             if tag not in found
         ]
         problems += [
-            f"({line.tag}) covers {name}, which is not in papers.toml"
-            for name in line.covers
+            f"({record.tag}) covers {name}, which is not in papers.toml"
+            for name in record.covers
             if name not in known
         ]
     return problems
@@ -274,7 +264,7 @@ def _cycle_problems(found):
         if tag in done:
             return []
         path.append(tag)
-        problems = [problem for parent in found[tag].line.uses for problem in visit(parent)]
+        problems = [problem for parent in found[tag].record.uses for problem in visit(parent)]
         path.pop()
         done.add(tag)
         return problems
@@ -287,7 +277,7 @@ def _weak_ancestors(found):
 
     def weak(tag):
         if tag not in known:
-            parents = found[tag].line.uses
+            parents = found[tag].record.uses
             direct = {parent for parent in parents if found[parent].status not in SOUND}
             known[tag] = direct.union(*(weak(parent) for parent in parents))
         return known[tag]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from html import escape
+from itertools import groupby
 
 # Okabe-Ito colours; the text of a cell repeats what its colour says.
 LOOK = {
@@ -28,6 +29,36 @@ MEANING = {
     "heuristic": "a heuristic argument",
     "open": "open",
 }
+TIES = ("evaluated", "by eye", "untied")
+CHECKS = """\
+## How to read a badge
+
+Below a formula stands the badge of its check, such as ✓ (2.10) symbolic. Open it to see what was
+compared, which control was rejected, what the equation rests on, and which entries of the papers it
+covers. The kinds are:
+
+| badge | what was done |
+|---|---|
+| symbolic | both sides agree at random points to 50 digits; *simplified*: by algebra, too |
+| numeric | two computations by different routes agree to the tolerance inside |
+| asymptotic | the error falls with the claimed power, fitted |
+| simulation, 4 s.e. | random draws lie within so many standard errors |
+| empirical | a measured value lies in a band fixed before, and a control does not |
+| ≈ heuristic, ≈ cited | numbers agree with a formula that the book does not prove |
+| definition, cited, heuristic, open | not checked by computation, and said so |
+
+A check also tries a wrong formula:
+
+| words inside | what was tried |
+|---|---|
+| wrong form, value or limit rejected | a mistake that one could make, such as a missing factor 2 |
+| perturbed form or value rejected | the right-hand side, slightly changed |
+| resolves 10 % | a prediction 10 % off is rejected by the same draws |
+| control outside | the same measurement where the claim should not hold |
+
+With several values, one that differs rejects the control of a symbolic, numeric or simulation
+check; in the others all must. Where a chapter needs more, it asserts it in the same cell. A control
+shows that a check can fail, not that it notices every mistake."""
 ENTRY_STATUS = {"definition": "defined"}
 RANK = tuple(LOOK)[1:]
 _STYLE = (
@@ -80,6 +111,8 @@ def render_page(equations, papers):
         _summary(equations),
         "```{include} _generated/coverage_bar.md\n```",
         _vocabulary(equations),
+        *_ties(equations),
+        CHECKS,
         "## Equations",
         _equation_table(equations) if equations else "There is no numbered equation yet.",
         "## What rests on what",
@@ -103,7 +136,7 @@ def entry_status(entry, covering):
     best = [equation for equation in covering if equation.status == status]
     caveats = [entry["caveat"]] if "caveat" in entry else []
     if status == "verified" and not any(equation.fully_verified for equation in best):
-        weak = sorted({tag for equation in best for tag in equation.weak}, key=_by_number)
+        weak = sorted({tag for equation in best for tag in equation.weak}, key=order)
         caveats.append("rests on " + " ".join(_link(tag) for tag in weak))
     if status == "verified" and caveats:
         return "verified with caveat", "; ".join(caveats)
@@ -143,12 +176,32 @@ def _vocabulary(equations):
     return "\n".join(lines)
 
 
+def _ties(equations):
+    """Say how many printed formulas are tied to what was checked, chapter by chapter."""
+    if not equations:
+        return
+    rows = ["| chapter | evaluated | by eye | untied |", "|---|---|---|---|"]
+    stating = [equation for equation in equations if equation.status != "definition"]
+    for chapter, group in groupby(stating, key=lambda equation: equation.tag.split(".")[0]):
+        counts = Counter(equation.tie for equation in group)
+        numbers = [f"{counts[tie]}" for tie in TIES]
+        share = f"{numbers[0]} ({100 * counts[TIES[0]] // counts.total()} %)"
+        rows.append("| " + " | ".join([chapter, share, *numbers[1:]]) + " |")
+    yield (
+        "## Is the printed formula the one that was checked?\n\nThe formula on the page is read, "
+        "evaluated at the numbers of its check, and compared with the value that was checked. What "
+        "cannot be evaluated is compared by eye, and again after each change of the formula. "
+        "Definitions are not counted."
+    )
+    yield "\n".join(rows)
+
+
 def _equation_table(equations):
     rows = ["| equation | section | check | status | uses | code |", "|---|---|---|---|---|---|"]
     for e in equations:
-        uses = " ".join(_link(tag) for tag in e.line.uses)
+        uses = " ".join(_link(tag) for tag in e.record.uses)
         code = ", ".join(_code(name) for name in e.code)
-        cells = (_link(e.tag), _cell(e.section), e.line.kind, look_of(e), uses, code)
+        cells = (_link(e.tag), _cell(e.section), e.record.kind, look_of(e), uses, code)
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -156,7 +209,7 @@ def _equation_table(equations):
 def _paper(paper, equations):
     covering = {}
     for equation in equations:
-        for name in equation.line.covers:
+        for name in equation.record.covers:
             covering.setdefault(name, []).append(equation)
     rows, counts = [], Counter()
     for name, entry in paper["entries"].items():
@@ -173,7 +226,7 @@ def _paper(paper, equations):
 
 
 def _graph_alt(equations):
-    edges = sum(len(equation.line.uses) for equation in equations)
+    edges = sum(len(equation.record.uses) for equation in equations)
     return (
         f"Graph of {len(equations)} equations and {edges} dependencies, one band for each "
         "chapter; the table above lists the same dependencies"
@@ -199,6 +252,7 @@ def _plural(forms, number):
     return one if number == 1 or not many else many
 
 
-def _by_number(tag):
+def order(tag):
+    """Return the key that sorts tags: chapters by number, then appendices by letter."""
     chapter, index = tag.split(".")
-    return chapter.rjust(3), int(index)
+    return len(chapter) if chapter.isdigit() else 99, chapter, int(index)

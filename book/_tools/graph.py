@@ -31,7 +31,7 @@ def render_graph(equations):
         )
         lines.append(f'<text x="16" y="{top + 22}" fill="#333333">{_band_name(chapter)}</text>')
     for equation in equations:
-        for parent in equation.line.uses:
+        for parent in equation.record.uses:
             lines.append(_arrow(places[parent], places[equation.tag]))
     lines += [_node(equation, *places[equation.tag]) for equation in equations]
     return "\n".join([*lines, "</svg>", ""])
@@ -58,7 +58,7 @@ def _layout(equations):
 
 def _rows(members, places):
     own = {equation.tag for equation in members}
-    uses = {e.tag: [tag for tag in e.line.uses if tag in own] for e in members}
+    uses = {e.tag: [tag for tag in e.record.uses if tag in own] for e in members}
     depth = {}
 
     def level(tag):
@@ -92,7 +92,7 @@ def _columns(row, places, heat):
 
 
 def _centre(equation, places):
-    known = [places[tag][0] for tag in equation.line.uses if tag in places]
+    known = [places[tag][0] for tag in equation.record.uses if tag in places]
     return sum(known) / len(known) if known else LEFT + (PER_ROW - 1) * STEP_X / 2 + NODE_WIDTH / 2
 
 
@@ -122,8 +122,8 @@ def _band_name(chapter):
 
 def _description(equations):
     used = [
-        f"({equation.tag}) uses " + ", ".join(f"({tag})" for tag in equation.line.uses)
+        f"({equation.tag}) uses " + ", ".join(f"({tag})" for tag in equation.record.uses)
         for equation in equations
-        if equation.line.uses
+        if equation.record.uses
     ]
     return "; ".join(used) or "No equation uses another one."

@@ -7,11 +7,26 @@ import re
 import tempfile
 from pathlib import Path
 
+from lindiff._report import MIME, Record
+
 BOOK = Path(__file__).resolve().parents[1]
 TEXT = BOOK / ".text"
+OWN = ("form", "confirmed", "sides")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 KEPT = ("accelerator", "colab")
+# How a cell of each kind is folded: on the site by a tag, in Colab by the view as a form.
+KINDS = {
+    "setup": {"tag": "hide-cell", "prompt": "the set-up"},
+    "story": {},
+    "check": {"tag": "hide-input", "prompt": "the check", "form": True},
+    "figure": {"tag": "hide-input", "prompt": "the code", "form": True},
+    "try": {"tag": "try"},
+    "solution": {"tag": "solution", "form": True},
+}
+_FOLDS = {look["tag"] for look in KINDS.values() if "tag" in look}
+_PROMPTS = {"code_prompt_show": "Show {}", "code_prompt_hide": "Hide {}"}
+GLOBS = ("[0-9][0-9]_*.ipynb", "[A-Z]_*.ipynb")
 
 
 class ChapterError(Exception):
@@ -19,8 +34,14 @@ class ChapterError(Exception):
 
 
 def chapters(book=BOOK):
-    """Return the chapter files in order."""
-    return sorted(Path(book).glob("[0-9][0-9]_*.ipynb"))
+    """Return the files of chapters, then of appendices, in order."""
+    return [path for glob in GLOBS for path in sorted(Path(book).glob(glob))]
+
+
+def label(path):
+    """Return what stands before the point in the tags of a file: "3" or "A"."""
+    head = Path(path).name.partition("_")[0]
+    return str(int(head)) if head.isdigit() else head
 
 
 def find(number, book=BOOK):
@@ -32,6 +53,14 @@ def find(number, book=BOOK):
         for found in sorted(folder.glob(f"{number}*{suffix}")):
             return Path(book) / f"{found.stem}.ipynb"
     raise ChapterError(f"no chapter starts with {number!r} in {Path(book).name}/")
+
+
+def home(tag, book=BOOK):
+    """Return the file whose equations carry numbers like this one."""
+    for path in chapters(book):
+        if label(path) == tag.partition(".")[0]:
+            return path
+    raise ChapterError(f"no chapter or appendix has equations like ({tag})")
 
 
 def read(path):
@@ -53,6 +82,47 @@ def source(cell):
 def code_cells(notebook):
     """Return the code cells of a notebook."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def records(cell):
+    """Return the records of the checks among the outputs of a cell; a bad one is an error."""
+    found = [output.get("data", {}).get(MIME) for output in cell.get("outputs", ())]
+    try:
+        return [Record.from_json(data) for data in found if data is not None]
+    except ValueError as error:
+        raise ChapterError(f"cell {cell.get('id')}: {error}") from error
+
+
+def kind(cell):
+    """Return the kind of a code cell that its author names, or None."""
+    return cell["metadata"].get("lindiff", {}).get("kind")
+
+
+def in_form(notebook):
+    """Whether a chapter declares that it follows the form of a chapter."""
+    return notebook["metadata"].get("lindiff", {}).get("form") == 1
+
+
+def unfold(metadata):
+    """Return the metadata of a cell without what its kind implies."""
+    left = {key: value for key, value in metadata.items() if key != "cellView"}
+    tags = [tag for tag in left.pop("tags", ()) if tag not in _FOLDS]
+    mystnb = {k: v for k, v in left.pop("mystnb", {}).items() if k not in _PROMPTS}
+    return {**left, **({"tags": tags} if tags else {}), **({"mystnb": mystnb} if mystnb else {})}
+
+
+def folded(metadata):
+    """Return the metadata of a cell with what its kind implies: tags, view, labels of the fold."""
+    look = KINDS[metadata["lindiff"]["kind"]]
+    full = unfold(metadata)
+    if "tag" in look:
+        full["tags"] = [look["tag"], *full.get("tags", ())]
+    if "prompt" in look:
+        words = {key: text.format(look["prompt"]) for key, text in _PROMPTS.items()}
+        full["mystnb"] = {**full.get("mystnb", {}), **words}
+    if look.get("form"):
+        full["cellView"] = "form"
+    return full
 
 
 def stamp(notebook):
@@ -91,18 +161,24 @@ def normalise(notebook):
     import nbformat
 
     clean = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    own = clean.metadata.get("lindiff", {})
     kept = {key: clean.metadata[key] for key in KEPT if key in clean.metadata}
     clean.metadata = nbformat.from_dict(
         {
             **kept,
             "kernelspec": dict(KERNEL),
             "language_info": {"name": "python"},
-            "lindiff": {"stamp": stamp(notebook)},
+            "lindiff": {
+                **{key: own[key] for key in OWN if key in own},
+                "stamp": stamp(notebook),
+            },
         }
     )
     clean.nbformat, clean.nbformat_minor = 4, 5
     for cell in clean.cells:
         cell.metadata.pop("execution", None)
+        if kind(cell) in KINDS:
+            cell.metadata = nbformat.from_dict(folded(cell.metadata))
         cell.pop("attachments", None)
         for output in cell.get("outputs", []):
             output.pop("transient", None)
@@ -134,15 +210,22 @@ def write_whole(path, text):
 
 
 def to_text(notebook):
-    """Return the py:percent view of a notebook; cell ids stand in the cell headers."""
+    """Return the py:percent view of a notebook; ids and kinds stand in the cell headers."""
     import jupytext
     import nbformat
 
     view = nbformat.from_dict(json.loads(json.dumps(notebook)))
-    view.metadata = nbformat.from_dict({"kernelspec": dict(KERNEL)})
+    head = {"kernelspec": dict(KERNEL)}
+    if in_form(notebook):
+        head |= {"lindiff": {"form": 1}, "jupytext": {"notebook_metadata_filter": "lindiff"}}
+    view.metadata = nbformat.from_dict(head)
     for cell in view.cells:
         ordered = json.loads(json.dumps(cell.metadata, sort_keys=True))
-        cell.metadata = nbformat.from_dict({"id": cell.get("id", ""), **ordered})
+        named = {"id": cell.get("id", "")}
+        if kind(cell) is not None:
+            named["kind"] = ordered.pop("lindiff")["kind"]
+            ordered = unfold(ordered)
+        cell.metadata = nbformat.from_dict({**named, **ordered})
     # No version of jupytext in the view: it would change with the tool.
     text = jupytext.writes(view, fmt="py:percent")
     return re.sub(r"^#       jupytext_version: .*\n", "", text, flags=re.M)
@@ -155,8 +238,14 @@ def from_text(text, old=None):
     notebook = jupytext.reads(text, fmt="py:percent")
     if old is not None:
         notebook.metadata.update({k: v for k, v in old["metadata"].items() if k in KEPT})
+        # The view says whether the chapter is in form; the rest of its own data stay.
+        stored = {k: v for k, v in old["metadata"].get("lindiff", {}).items() if k in OWN[1:]}
+        if stored:
+            notebook.metadata["lindiff"] = {**notebook.metadata.get("lindiff", {}), **stored}
     for cell in notebook.cells:
         cell.pop("id", None)
+        if "kind" in cell.metadata:
+            cell.metadata["lindiff"] = {"kind": cell.metadata.pop("kind")}
     give_ids(notebook.cells)
     return notebook
 

@@ -1,4 +1,4 @@
-"""Look at a page as a phone shows it: nothing may be cut off where no scrolling reaches it."""
+"""Look at a page as a phone shows it: nothing cut off for good, each picture in its own shape."""
 
 import json
 import re
@@ -26,6 +26,10 @@ def problems(name, shown):
     found = json.loads(unescape(report[1]))
     for formula in found["cut"]:
         yield f"{name}: on a phone the start of a formula cannot be reached: {formula}"
+    for picture in found["squeezed"]:
+        yield f"{name}: on a phone a picture is squeezed: {picture}"
+    for picture in found["narrow"]:
+        yield f"{name}: on a phone a figure does not fill the column: {picture}"
     if found["overflow"] > 0:
         places = ", ".join(repr(text) for text in found["wide"])
         yield f"{name}: on a phone the page is {found['overflow']} px too wide, at {places}"

@@ -3,10 +3,11 @@
 import re
 
 from book._tools.coverage_page import LOOK, look_of
+from lindiff._report import NUMBER
 
 _ORDER = tuple(LOOK)
 _ROW = re.compile(
-    rf"^\| \[\((\d+\.\d+)\)\]\(#eq-[\d.]+\) \|.*?\| \w+ \| ({'|'.join(_ORDER)}) \|", re.M
+    rf"^\| \[\(({NUMBER})\)\]\(#eq-{NUMBER}\) \|.*?\| \w+ \| ({'|'.join(_ORDER)}) \|", re.M
 )
 _UNRELEASED = re.compile(r"^## Unreleased$(.*?)(?=^## |\Z)", re.M | re.S)
 

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,8 +34,19 @@ def stored(report):
     return json.loads(report.path.read_text())
 
 
-def sleeper(seconds):
-    return lambda: training_steps.repeated(lambda: time.sleep(seconds))
+@pytest.fixture
+def sleeper(monkeypatch):
+    """Ways whose steps take a known time, by a clock that nothing else moves."""
+    now = [0.0]
+    monkeypatch.setattr(training_report, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def way(seconds):
+        def step():
+            now[0] += seconds
+
+        return lambda: training_steps.repeated(step)
+
+    return way
 
 
 @pytest.mark.slow
@@ -68,19 +80,19 @@ def test_smoke_measures_every_comparison(tmp_path):
     assert found["diffusers, fp32"]["ratio"] == 1
 
 
-def test_a_comparison_gives_the_ratio_of_known_rates(report):
+def test_a_comparison_gives_the_ratio_of_known_rates(report, sleeper):
     builders = [("slow", sleeper(0.05), 4, 0.0), ("fast", sleeper(0.01), 4, 1.0)]
     report.peak = 1.0
     compare(report, PRESETS["smoke"], CPU, "naps", builders)
     slow, fast = report.rows
-    assert 20 < slow.images_per_second <= 80 and slow.ratio == 1
-    assert 1.5 < fast.ratio < 10 and fast.ratio_low <= fast.ratio <= fast.ratio_high
+    assert slow.images_per_second == pytest.approx(80) and slow.ratio == 1
+    assert [fast.ratio_low, fast.ratio, fast.ratio_high] == pytest.approx([5, 5, 5])
     assert fast.tflops == pytest.approx(3 * fast.images_per_second / 1e3)
     assert fast.peak_share == pytest.approx(fast.tflops)
     assert "| naps | fast |" in training_report.line(fast)
 
 
-def test_ways_that_fail_leave_the_others(report):
+def test_ways_that_fail_leave_the_others(report, sleeper):
     def missing():
         raise Missing("no such library")
 
