@@ -135,15 +135,20 @@ def apply(denoiser, x, sigma, name="denoiser"):
     for start in range(0, len(x), _ROWS):
         part = x[start : start + _ROWS]
         if isinstance(denoiser, NUMPY_DENOISERS):
-            found = torch.from_numpy(denoiser.denoise(part.double().cpu().numpy(), sigma))
+            found = denoiser.denoise(part.double().cpu().numpy(), sigma)
         else:
             with torch.no_grad():
-                found = torch.as_tensor(denoiser.denoise(part, sigma))
+                found = denoiser.denoise(part, sigma)
+        if not isinstance(found, (torch.Tensor, np.ndarray)):
+            raise TypeError(
+                f"`{name}` must return points of shape {tuple(part.shape)} as a tensor or array, "
+                f"got {type(found).__name__}"
+            )
         if found.shape != part.shape:
             raise ValueError(
                 f"`{name}` returned shape {tuple(found.shape)} for points of {tuple(part.shape)}"
             )
-        out[start : start + _ROWS] = found
+        out[start : start + _ROWS] = double(found, part)
     if not bool(torch.isfinite(out).all()):
         raise ValueError(f"`{name}` returned NaN or infinite entries at sigma = {sigma}")
     return out

@@ -267,6 +267,11 @@ def _first_point(noise, level, sigma_max, gaussian):
 
 def _denoised(denoiser, x, sigma):
     clean = denoiser.denoise(x, sigma)
+    if not isinstance(clean, type(x)):
+        raise TypeError(
+            f"`denoiser` must return points as `noise` has them, {type(x).__name__} of shape "
+            f"{tuple(x.shape)}, got {type(clean).__name__}"
+        )
     if tuple(clean.shape) != tuple(x.shape):
         raise ValueError(
             f"`denoiser` must return shape {tuple(x.shape)}, got {tuple(clean.shape)} at "
