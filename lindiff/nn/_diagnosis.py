@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from lindiff.nn import _evaluation as ev
+from lindiff.nn._device_images import in_scale
 from lindiff.nn._distances import audit, errors, output, roots
 from lindiff.nn._linearity import linearity
 from lindiff.nn.closed_forms import GaussianDenoiser, MemorisingDenoiser
@@ -119,7 +120,8 @@ def diagnose(denoiser, train, test, *, sigmas=None, n_test=1000, n_pairs=500, se
     Raises
     ------
     ValueError
-        If the images have NaN or do not fit together, or a level is not positive.
+        If the images have NaN, reach beyond 20 or do not fit together, or a level is not
+        positive.
 
     Notes
     -----
@@ -130,6 +132,8 @@ def diagnose(denoiser, train, test, *, sigmas=None, n_test=1000, n_pairs=500, se
     shape = getattr(denoiser, "image_shape", None)
     train = ev.points("train", _flat("train", train, shape), minimum=2)
     test = ev.points("test", _flat("test", test, shape), minimum=2, dimension=train.shape[1])
+    in_scale("train", train)
+    in_scale("test", test)
     if train.device != test.device:
         raise ValueError(f"`train` is on {train.device}, `test` on {test.device}; move one")
     levels = [ev.noise_level(s) for s in (_SIGMAS if sigmas is None else np.ravel(sigmas))]
