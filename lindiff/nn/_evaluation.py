@@ -186,10 +186,10 @@ def apply(denoiser, x, sigma, name="denoiser"):
         else:
             with torch.no_grad():
                 found = denoiser.denoise(part, sigma)
-        if not isinstance(found, (torch.Tensor, np.ndarray)):
+        if not isinstance(found, (torch.Tensor, np.ndarray)) or "complex" in str(found.dtype):
             raise TypeError(
-                f"`{name}` must return points of shape {tuple(part.shape)} as a tensor or array, "
-                f"got {type(found).__name__}"
+                f"`{name}` must return real points of shape {tuple(part.shape)} as a tensor or "
+                f"array, got {getattr(found, 'dtype', type(found).__name__)}"
             )
         if found.shape != part.shape:
             raise ValueError(

@@ -219,8 +219,7 @@ def from_diffusers(
     if timesteps not in _TIMESTEPS:
         raise ValueError(f"`timesteps` must be one of {', '.join(_TIMESTEPS)}; got {timesteps!r}")
     prediction, table = _prediction(scheduler), _table(scheduler.alphas_cumprod)
-    device = device or _device_of("model", model)
-    dtype = dtype or _dtype_of(model)
+    device, dtype = device or _device_of("model", model), _checked(dtype) or _dtype_of(model)
 
     def clean(x, sigma):
         t = _timestep(sigma, *table, nearest=timesteps == "nearest")
@@ -237,7 +236,7 @@ def from_diffusers(
 
 
 def _as_given(name, network, image_shape, device, dtype):
-    device, dtype = device or _device_of(name, network), dtype or torch.float32
+    device, dtype = device or _device_of(name, network), _checked(dtype) or torch.float32
 
     def clean(x, sigma):
         return _answer(name, network, x.to(dtype), sigma.to(dtype))
@@ -271,7 +270,8 @@ def _answer(name, network, x, level, *, variance=False):
     if variance and real and x.ndim > 1 and out.shape[:2] == (len(x), 2 * x.shape[1]):
         out = out[:, : x.shape[1]]
     if not real or out.shape != x.shape:
-        kind = tuple(out.shape) if real else getattr(out, "dtype", type(out).__name__)
+        kind = type(out).__name__ if not isinstance(out, torch.Tensor) else out.dtype
+        kind = tuple(out.shape) if real else kind
         raise ValueError(
             f"`{name}` must return a tensor of shape {tuple(x.shape)}, or have it first in a tuple "
             f"or as `sample`; got {kind}"
@@ -358,6 +358,12 @@ def _image_shape(image_shape):
             f"{image_shape!r}"
         )
     return tuple(_check.positive_int("image_shape", side) for side in sides)
+
+
+def _checked(dtype):
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"`dtype` must be a floating-point torch.dtype, got {dtype!r}")
+    return dtype
 
 
 def _dtype_of(net):

@@ -302,7 +302,7 @@ KINDS = [
     ("nothing", lambda x, t: None, SHAPE, {}, "`model` must return a tensor .* got NoneType"),
     ("empty tuple", lambda x, t: (), SHAPE, {}, "`model` must return a tensor .* got NoneType"),
     ("other dict", lambda x, t: {"x": x}, SHAPE, {}, "`model` must return a tensor .* or have it"),
-    ("array", lambda x, t: x.numpy(), SHAPE, {}, "`model` must return a tensor .* got float32"),
+    ("array", lambda x, t: x.numpy(), SHAPE, {}, "`model` must return a tensor .* got ndarray"),
     ("complex", lambda x, t: x + 1j, SHAPE, {}, "`model` must return a tensor .* got .*complex64"),
     ("one for all", lambda x, t: x[:1], SHAPE, {}, r"shape \(2, 1, 4, 4\), .* got \(1, 1, 4, 4\)"),
     ("grey of colour", lambda x, t: x[:, :1], (3, 4, 4), {}, r"`model` must .* got \(2, 1, 4, 4\)"),
@@ -313,6 +313,8 @@ KINDS = [
     ("one argument", lambda x: x, SHAPE, {}, "`model` failed on .* wrap it by a function"),
     ("axis missing", Net(3).eval(), (3, 16), {}, r"`model` failed on float32 of shape \(2, 3, 16"),
     ("training", Net().train(), SHAPE, {}, "`model` is in training mode"),
+    ("no type", SINGLE, SHAPE, {"dtype": "float16"}, "`dtype` must be a floating-point torch"),
+    ("whole type", SINGLE, SHAPE, {"dtype": torch.int8}, "`dtype` must be a floating-point torch"),
     ("no model", 3, SHAPE, {}, "`model` must be a network or a function"),
     ("no shape", SINGLE, 16, {}, "`image_shape` must be a tuple"),
     ("empty shape", SINGLE, (), {}, "`image_shape` must be a tuple"),
@@ -408,7 +410,11 @@ class Returns:
 @pytest.mark.parametrize("value", [None, 1.0, "x", [0.0], (torch.zeros(4, 16),)])
 def test_denoisers_that_return_no_points_are_named(value):
     clean = torch.tensor(POINTS)
-    with pytest.raises(TypeError, match=r"`denoiser` must return .* got"):
-        diagnostics.mse(Returns(value), clean, 1.0)
-    with pytest.raises(TypeError, match=r"`denoiser` must return .* got"):
-        sampling.heun_samples(Returns(value), clean)
+    for call in (
+        lambda: diagnostics.mse(Returns(value), clean, 1.0),
+        lambda: sampling.heun_samples(Returns(value), clean),
+    ):
+        with pytest.raises(TypeError, match=r"`denoiser` must return .* got"):
+            call()
+    with pytest.raises(TypeError, match=r"`denoiser` must return real points .* got .*complex"):
+        diagnostics.mse(Returns(clean + 1j), clean, 1.0)

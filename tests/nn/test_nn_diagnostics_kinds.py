@@ -147,3 +147,12 @@ def test_laws_that_are_none():
         dg.direction_wise(Half(), Half(), CLEAN, SIGMA)
     with pytest.raises(TypeError, match="`mean` must hold real numbers"):
         dg.agreement(CLEAN, CLEAN, ["a"] * D)
+
+
+def test_images_between_0_and_1_are_warned_of():
+    unit = (CLEAN + 1) / 2
+    with pytest.warns(UserWarning, match=r"`train` lies in \[0, 1\].*2 \* train - 1"):
+        dg.diagnose(Half(), unit, unit, sigmas=[1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dg.diagnose(Half(), CLEAN, unit, sigmas=[1.0])
