@@ -244,13 +244,22 @@ def disjoint_subsets(n_total, sizes, rng):
     -------
     list of numpy.ndarray of int
 
+    Raises
+    ------
+    TypeError
+        If a size is no integer, or `rng` no generator.
+    ValueError
+        If a size is below one, or they add up to more than `n_total`.
+
     Examples
     --------
     >>> first, second = disjoint_subsets(10, [4, 6], np.random.default_rng(0))
     >>> sorted([*first, *second]) == list(range(10))
     True
     """
-    n_total = _check.positive_int("n_total", n_total)
+    n_total, rng = _check.positive_int("n_total", n_total), _check.generator(rng)
+    if not np.iterable(sizes):
+        raise TypeError(f"`sizes` must be a sequence of integers, got {sizes!r}")
     sizes = [_check.positive_int("sizes", size) for size in sizes]
     if sum(sizes) > n_total:
         raise ValueError(f"sizes add up to {sum(sizes)}, more than n_total = {n_total}")

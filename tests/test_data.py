@@ -473,6 +473,10 @@ def test_bad_input_is_named(options, message):
         data.resize(np.zeros((1, 2, 2)), 2)
     with pytest.raises(ValueError, match="sizes"):
         data.disjoint_subsets(3, [2, 2], np.random.default_rng(0))
+    with pytest.raises(TypeError, match="`sizes` must be a sequence"):
+        data.disjoint_subsets(3, 2, np.random.default_rng(0))
+    with pytest.raises(TypeError, match="`rng` must be a numpy Generator"):
+        data.disjoint_subsets(3, [2], 0)
 
 
 SHARED = os.environ.get("LINDIFF_DATA")

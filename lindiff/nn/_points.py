@@ -22,8 +22,11 @@ def points(x, dimension=None):
     """Return checked points (..., d) as a tensor."""
     if not isinstance(x, torch.Tensor):
         x = torch.from_numpy(_check.as_array("x", x).copy())
-    if not x.is_floating_point():
-        raise TypeError(f"`x` must hold floating point numbers, got {x.dtype}; scale to [-1, 1]")
+    if not x.is_floating_point() or x.layout != torch.strided:
+        raise TypeError(
+            f"`x` must hold floating point numbers in a dense tensor, got {x.dtype}, {x.layout}; "
+            "scale to [-1, 1]"
+        )
     if x.ndim == 0 or (dimension is not None and x.shape[-1] != dimension):
         flatten = "; flatten images with .reshape(n, -1)" if x.ndim > 2 else ""
         raise ValueError(

@@ -281,7 +281,7 @@ def _answer(name, network, x, level, *, variance=False):
             f"`{name}` returned NaN or infinite entries; in half precision its numbers may "
             "overflow, at noise 0 it may have no answer"
         )
-    return out.float()
+    return out.to(x.device, torch.float32)
 
 
 def _prediction(scheduler):
@@ -384,4 +384,6 @@ def _device_of(name, net):
     if net.training:
         raise ValueError(f"`{name}` is in training mode, where dropout is random; call .eval()")
     parameter = next(net.parameters(), None)
+    if parameter is not None and parameter.is_meta:
+        raise ValueError(f"`{name}` has no weights yet, its device is meta; load them first")
     return None if parameter is None else parameter.device
