@@ -207,10 +207,12 @@ def test_tables_without_signal_at_the_end(name, betas):
     scheduler = getattr(diffusers, name)(
         beta_schedule=betas, rescale_betas_zero_snr=True, prediction_type="v_prediction"
     )
-    asked = []
+    asked, scheduler.alphas_cumprod = [], scheduler.alphas_cumprod.double()
+    table = scheduler.alphas_cumprod.clone()
     ours = adapters.from_diffusers(
         lambda x, t: (asked.append(float(t[0])), OUT)[1], scheduler, SHAPE, timesteps="nearest"
     )
+    assert torch.equal(scheduler.alphas_cumprod, table)
     ours.denoise(CLEAN.flatten(1), level_of(scheduler, 998))
     ours.denoise(CLEAN.flatten(1), level_of(scheduler, 0))
     assert asked == [998.0, 0.0]
