@@ -312,7 +312,7 @@ def _prediction(scheduler):
 
 def _table(alphas_cumprod):
     """Return timesteps, ln sigma, and by how much ln sigma may be rounded."""
-    power = np.array(torch.as_tensor(alphas_cumprod).double().cpu()).reshape(-1)
+    power = torch.as_tensor(alphas_cumprod).double().cpu().numpy().copy().reshape(-1)
     if power.size > 1 and power[-1] == _NO_SIGNAL and power[-2] <= _NO_SIGNAL:
         power[-1] = 0.0
     times = np.flatnonzero((power != 0) & (power != 1))

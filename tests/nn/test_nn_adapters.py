@@ -217,6 +217,15 @@ def test_networks_in_other_precisions(dtype):
     assert 0 < (found - single).abs().max() < bound
 
 
+def test_networks_that_store_and_compute_in_different_precisions():
+    x, sigma, net = noisy(4), 0.7, unet()
+    single = adapters.from_diffusers(net, scheduler(), SHAPE).denoise(x, sigma)
+    net.enable_layerwise_casting(torch.float8_e4m3fn, torch.bfloat16)
+    assert any(p.dtype == torch.float8_e4m3fn for p in net.parameters())
+    found = adapters.from_diffusers(net, scheduler(), SHAPE).denoise(x, sigma)
+    assert 0 < (found - single).abs().max() < 0.2
+
+
 class Layer(torch.nn.Module):
     """A convolution in the precision of its weights, behind a skip that is not rounded."""
 
