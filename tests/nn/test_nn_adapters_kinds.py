@@ -14,7 +14,7 @@ from lindiff.nn import adapters, diagnostics, sampling
 from lindiff.sampling import sample
 
 diffusers = pytest.importorskip("diffusers")
-pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning:diffusers")
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning:(diffusers|numpy)")
 T, SHAPE = 50, (1, 4, 4)
 CLEAN, NOISE, OUT = torch.randn(3, 2, *SHAPE, generator=torch.Generator().manual_seed(0))
 OPTIONS = {
