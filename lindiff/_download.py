@@ -28,7 +28,7 @@ def verified(path, known, origin):
 def local_file(relative, known):
     """Return a verified file below one of the folders of LINDIFF_DATA, or None."""
     for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
-        path = Path(folder) / relative
+        path = Path(folder).expanduser() / relative
         if path.is_file():
             return verified(path, known, f"{FOLDERS}:")
     return None

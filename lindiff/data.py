@@ -7,7 +7,9 @@ verified every time. Other images, such as a copy of CelebA, are read from a pat
 """
 
 import gzip
+import os
 import struct
+import warnings
 import zipfile
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -68,6 +70,16 @@ _SETS = {
     },
 }
 _PREFIX = {"train": "train", "test": "t10k"}
+_PICTURES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
+    *(".gif", ".bmp", ".tif", ".tiff"),
+)
+_PHOTOGRAPHS = (
+    *(".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3"),
+    *(".nef", ".arw", ".raf", ".orf", ".rw2"),
+)
+_SYSTEM = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
+_PHOTOMETRIC = 262
 _KINDS = {"images": ("images-idx3", 2051, 3), "labels": ("labels-idx1", 2049, 1)}
 
 
@@ -232,13 +244,22 @@ def disjoint_subsets(n_total, sizes, rng):
     -------
     list of numpy.ndarray of int
 
+    Raises
+    ------
+    TypeError
+        If a size is no integer, or `rng` no generator.
+    ValueError
+        If a size is below one, or they add up to more than `n_total`.
+
     Examples
     --------
     >>> first, second = disjoint_subsets(10, [4, 6], np.random.default_rng(0))
     >>> sorted([*first, *second]) == list(range(10))
     True
     """
-    n_total = _check.positive_int("n_total", n_total)
+    n_total, rng = _check.positive_int("n_total", n_total), _check.generator(rng)
+    if not np.iterable(sizes):
+        raise TypeError(f"`sizes` must be a sequence of integers, got {sizes!r}")
     sizes = [_check.positive_int("sizes", size) for size in sizes]
     if sum(sizes) > n_total:
         raise ValueError(f"sizes add up to {sum(sizes)}, more than n_total = {n_total}")
@@ -255,7 +276,10 @@ def load_folder(path, *, size=32, n_images=None):
     Parameters
     ----------
     path : path
-        Folder of JPEG or PNG files (searched below it too), or a zip archive of them.
+        Folder of JPEG, PNG, WebP, GIF, BMP or TIFF files (searched below it too; links to other
+        folders are not followed), or a zip archive of them. Other files are left out, with a
+        warning for photographs in HEIC, AVIF or raw formats. Hidden files and folders, and those
+        that systems add (``__MACOSX``, ``@eaDir``, ...), do not count.
     size : int
         Height and width of the result.
     n_images : int, optional
@@ -271,41 +295,101 @@ def load_folder(path, *, size=32, n_images=None):
     FileNotFoundError
         If there is nothing at `path`.
     ValueError
-        If it holds no images, or one of them cannot be read.
+        If it holds no images, or one of them cannot be read: damaged or empty files, broken
+        links, encrypted archives, and pixels without a fixed white (floats, 32-bit integers).
+    OSError
+        If a folder below `path` may not be listed.
+
+    Notes
+    -----
+    Photographs are turned as their camera says (EXIF). Transparent parts lie on white. Pixels of
+    16 bits are divided by 257. Of several pictures in a file (animations, pages) the first counts.
     """
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"there is nothing at {path}; pass a folder or a zip archive")
     if path.is_dir():
-        files = {str(p.relative_to(path)): p.read_bytes for p in path.rglob("*") if p.is_file()}
-        return _squares(path, files, size, n_images)
+        return _squares(path, _names(path), lambda name: _content(path / name), size, n_images)
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is neither a folder nor a zip archive")
     with zipfile.ZipFile(path) as archive:
-        files = {name: (lambda n=name: archive.read(n)) for name in archive.namelist()}
-        return _squares(path, files, size, n_images)
+        names = {n for n in archive.namelist() if all(map(_own, n.split("/")))}
+        return _squares(path, names, archive.read, size, n_images)
 
 
-def _squares(path, files, size, n_images):
-    names = sorted(n for n in files if n.lower().endswith((".jpg", ".jpeg", ".png")))
-    if not names:
-        raise ValueError(f"{path} holds no JPEG or PNG images")
-    names = names[: None if n_images is None else _check.positive_int("n_images", n_images)]
-    images = np.concatenate([resize(_grey_square(n, files[n]())[None], size) for n in names])
+def _own(part):
+    """Whether a file or folder was put there by a person."""
+    return not part.startswith(".") and part not in _SYSTEM
+
+
+def _names(folder):
+    def stop(error):
+        raise error
+
+    for where, below, files in os.walk(folder, onerror=stop):
+        below[:] = filter(_own, below)
+        for file in filter(_own, files):
+            yield os.path.relpath(os.path.join(where, file), folder)
+
+
+def _content(file):
+    if not file.is_file():
+        raise OSError("it is a broken link or no regular file")
+    return file.read_bytes()
+
+
+def _squares(path, names, read, size, n_images):
+    names = sorted(names)
+    pictures = [name for name in names if name.lower().endswith(_PICTURES)]
+    others = [name for name in names if name.lower().endswith(_PHOTOGRAPHS)]
+    left = f"{len(others)} photographs such as {others[0]!r}" if others else ""
+    if not pictures:
+        raise ValueError(
+            f"{path} holds no JPEG or PNG images, nor WebP, GIF, BMP or TIFF"
+            + (f", but {left}: convert them" if left else "")
+        )
+    if left:
+        warnings.warn(f"{path}: left out {left}; convert them to JPEG or PNG", stacklevel=3)
+    pictures = pictures[: None if n_images is None else _check.positive_int("n_images", n_images)]
+    images = np.concatenate([resize(_grey_square(n, read)[None], size) for n in pictures])
     labels = np.zeros(len(images), np.int64)
     return ImageSet(path.stem, "all", images, labels, "as the owner of these images says")
 
 
-def _grey_square(name, content):
+def _grey_square(name, read):
     import io
 
     from PIL import Image, UnidentifiedImageError
 
     try:
+        content = read(name)
         with Image.open(io.BytesIO(content)) as picture:
-            grey = np.asarray(picture.convert("L"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+            grey = _grey(picture)
+    except Exception as error:  # Decoders raise whatever they meet.
+        reason = error
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"{len(content)} bytes of no known format"
+        raise ValueError(
+            f"{name!r} cannot be read as an image ({reason}); replace it or take it out"
+        ) from error
     side = min(grey.shape)
     top, left = ((length - side) // 2 for length in grey.shape)
     return grey[top : top + side, left : left + side]
+
+
+def _grey(picture):
+    from PIL import Image, ImageOps
+
+    of_16_bits = picture.mode.startswith("I;16") or (picture.mode, picture.format) == ("I", "PNG")
+    negative = getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+    picture = ImageOps.exif_transpose(picture)
+    if of_16_bits:
+        grey = np.rint(np.asarray(picture) / 257).astype(np.uint8)
+        # Pillow turns the negatives of scanners in 8 bits only.
+        return 255 - grey if negative else grey
+    if picture.mode in ("I", "F"):
+        raise ValueError("its pixels of 32 bits have no fixed white; save it with 8 or 16 bits")
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture.convert("RGBA"))
+    return np.asarray(picture.convert("L"))

@@ -48,7 +48,8 @@ class ClosedForm(nn.Module):
 def as_tensor(name, value, ndim):
     """Return a checked floating point tensor; arrays and lists become the default type."""
     if not isinstance(value, torch.Tensor):
-        value = torch.tensor(_check.as_array(name, value), dtype=torch.get_default_dtype())
+        value = torch.from_numpy(_check.as_array(name, value).copy())
+        value = value.to(torch.get_default_dtype())
     if value.ndim != ndim or not value.is_floating_point():
         raise ValueError(
             f"`{name}` must be floating point with {ndim} axes, got {value.dtype} of shape "

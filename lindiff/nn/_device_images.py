@@ -6,6 +6,19 @@ from functools import cached_property
 import numpy as np
 import torch
 
+# Standardised or Gaussian pixels are fine, grey levels up to 255 are not.
+REACH = 20.0
+
+
+def in_scale(name, pixels):
+    """Refuse floats that reach far beyond [-1, 1]."""
+    reach = float(pixels.abs().max())
+    if reach > REACH:
+        raise ValueError(
+            f"`{name}` reaches {reach:g}, far beyond [-1, 1]: scale it by pixels / 127.5 - 1, or "
+            "for 16 bits by pixels / 32767.5 - 1"
+        )
+
 
 class DeviceImages:
     """Grey square images on one device.
@@ -13,15 +26,16 @@ class DeviceImages:
     Parameters
     ----------
     pixels : array_like or torch.Tensor, shape (n, size, size)
-        uint8, for which 0 and 255 stand for -1 and 1, or floats, which are used as they
-        are and kept in float32.
+        uint8, for which 0 and 255 stand for -1 and 1, or floats in [-1, 1] or near it, which
+        are used as they are and kept in float32.
 
     Raises
     ------
     TypeError
-        If the pixels are neither uint8 nor floats.
+        If the pixels are neither uint8 nor floats, or some are masked.
     ValueError
-        If there are no images, they are not square, or some are not finite.
+        If there are no images, they are not square, some are not finite, floats reach beyond
+        20, or no uint8 is above 1.
 
     Examples
     --------
@@ -33,15 +47,24 @@ class DeviceImages:
 
     def __init__(self, pixels):
         if not isinstance(pixels, torch.Tensor):
-            pixels = torch.from_numpy(np.array(pixels))
-        if pixels.dtype != torch.uint8:
-            if not pixels.is_floating_point():
-                raise TypeError(f"`pixels` must be uint8 or floats, got {pixels.dtype}")
-            pixels = pixels.float()
+            pixels = _as_tensor(pixels)
+        whole = pixels.dtype == torch.uint8
+        if not (whole or pixels.is_floating_point()) or pixels.layout != torch.strided:
+            raise TypeError(
+                f"`pixels` must be uint8 or floats in a dense array, got {pixels.dtype}, "
+                f"{pixels.layout}; scale other integers to [-1, 1] by 2 * pixels / white - 1"
+            )
+        pixels = pixels.detach() if whole else pixels.detach().float()
         if pixels.ndim != 3 or pixels.shape[1] != pixels.shape[2] or pixels.numel() == 0:
-            raise ValueError(f"`pixels` must have shape (n, size, size), got {tuple(pixels.shape)}")
-        if pixels.dtype != torch.uint8 and not torch.isfinite(pixels).all():
-            raise ValueError("`pixels` has NaN or infinite entries; remove them first")
+            raise ValueError(
+                f"`pixels` must have shape (n, size, size), got {tuple(pixels.shape)}: grey squares"
+            )
+        if not whole:
+            if not torch.isfinite(pixels).all():
+                raise ValueError("`pixels` has NaN or infinite entries; remove them first")
+            in_scale("pixels", pixels)
+        elif int(pixels.max()) == 1:
+            raise ValueError("`pixels` are 0 and 1 in uint8, where white is 255; pass 255 * pixels")
         self.pixels = pixels.contiguous()
 
     def __len__(self):
@@ -114,6 +137,19 @@ class DeviceImages:
         array = self.pixels.cpu().numpy()
         head = f"{array.dtype.newbyteorder('<').str} {array.shape}"
         return hashlib.sha256(head.encode() + array.tobytes()).hexdigest()
+
+
+def _as_tensor(pixels):
+    if np.ma.is_masked(pixels):
+        raise TypeError("`pixels` has masked entries; fill them first")
+    try:
+        pixels = np.array(pixels)
+        # Other precisions and orders of bytes are unknown to PyTorch.
+        return torch.from_numpy(pixels.astype(np.float32) if pixels.dtype.kind == "f" else pixels)
+    except ValueError as error:
+        raise ValueError("`pixels` has images of several sizes; pass (n, size, size)") from error
+    except TypeError as error:
+        raise TypeError(f"`pixels` must be uint8 or floats, got {pixels.dtype}") from error
 
 
 def _unit(pixels):

@@ -1,11 +1,13 @@
 """One table with the most important diagnostics of a denoiser."""
 
+import warnings
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
 from lindiff.nn import _evaluation as ev
+from lindiff.nn._device_images import in_scale
 from lindiff.nn._distances import audit, errors, output, roots
 from lindiff.nn._linearity import linearity
 from lindiff.nn.closed_forms import GaussianDenoiser, MemorisingDenoiser
@@ -99,7 +101,7 @@ def diagnose(denoiser, train, test, *, sigmas=None, n_test=1000, n_pairs=500, se
     denoiser : object with ``denoise(x, sigma)``
         Such as ``lindiff.nn.adapters.from_diffusers(model, scheduler, image_shape)``.
     train : torch.Tensor or numpy.ndarray, shape (N, d) or (N, ...)
-        Its training images, N >= 2, in [-1, 1].
+        Its training images, N >= 2, in [-1, 1]; a warning says if they are in [0, 1].
     test : torch.Tensor or numpy.ndarray, shape (n, d) or (n, ...)
         Held-out images, n >= 2, on the same device.
     sigmas : sequence of float, optional
@@ -119,7 +121,8 @@ def diagnose(denoiser, train, test, *, sigmas=None, n_test=1000, n_pairs=500, se
     Raises
     ------
     ValueError
-        If the images have NaN or do not fit together, or a level is not positive.
+        If the images have NaN, reach beyond 20 or do not fit together, or a level is not
+        positive.
 
     Notes
     -----
@@ -130,6 +133,14 @@ def diagnose(denoiser, train, test, *, sigmas=None, n_test=1000, n_pairs=500, se
     shape = getattr(denoiser, "image_shape", None)
     train = ev.points("train", _flat("train", train, shape), minimum=2)
     test = ev.points("test", _flat("test", test, shape), minimum=2, dimension=train.shape[1])
+    in_scale("train", train)
+    if float(train.min()) >= 0 and float(train.max()) <= 1:
+        warnings.warn(
+            "`train` lies in [0, 1], most networks want [-1, 1]: if this one does, pass "
+            "2 * train - 1, and so with `test`",
+            stacklevel=2,
+        )
+    in_scale("test", test)
     if train.device != test.device:
         raise ValueError(f"`train` is on {train.device}, `test` on {test.device}; move one")
     levels = [ev.noise_level(s) for s in (_SIGMAS if sigmas is None else np.ravel(sigmas))]
@@ -167,6 +178,6 @@ def _flat(name, images, shape):
     if shape is not None and shape not in (own, (1, *own)):
         raise ValueError(
             f"`{name}` has images of shape {own}, the denoiser takes {shape} (channels, height, "
-            "width): move the axes"
+            "width): move the axes, or flatten them"
         )
     return images.reshape(len(images), -1)

@@ -127,8 +127,9 @@ def direction_wise(denoiser, gaussian, clean, sigma, seed=0):
     \sigma^2)`. Li, Dai and Qu 2024, L-30.
     """
     data = ev.noised(clean, sigma, seed)
-    basis = ev.directions("gaussian.eigenvectors", gaussian.eigenvectors, data.clean)
-    values = ev.as_numpy(gaussian.eigenvalues)
+    _, values, basis = ev.gaussian("gaussian", gaussian)
+    basis = ev.directions("gaussian.eigenvectors", basis, data.clean)
+    values = ev.as_numpy(values)
     out = ev.apply(denoiser, data.noisy, data.sigma)
     gap = out - ev.apply(gaussian, data.noisy, data.sigma, "gaussian")
     # The leading mode first, whichever order the denoiser keeps.

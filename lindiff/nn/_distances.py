@@ -27,7 +27,8 @@ def mse(denoiser, clean, sigma, seed=0):
     Raises
     ------
     ValueError
-        If `clean` has NaN, a wrong shape or fewer than two images, or `sigma` <= 0.
+        If `clean` has NaN, a wrong shape, grey levels or fewer than two images, or
+        `sigma` <= 0.
 
     Notes
     -----
@@ -145,8 +146,9 @@ def pythagoras(denoiser, closed, clean, sigma, seed=0):
     Notes
     -----
     If D is optimal, :math:`\rho=1` for every A. A ratio far above 1, or negative, means
-    that D is under-trained or has memorised. The standard error says nothing where
-    `gain` is within a few of its own standard errors of zero. Li, Dai and Qu 2024, L-18.
+    that D is under-trained or has memorised; it is NaN where D is A itself. The standard
+    error says nothing where `gain` is within a few of its own standard errors of zero. Li,
+    Dai and Qu 2024, L-18.
     """
     data = ev.noised(clean, sigma, seed)
     return audit(output(denoiser, data), output(closed, data, "closed"), data, seed)

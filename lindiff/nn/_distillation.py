@@ -85,7 +85,8 @@ def distil_linear(denoiser, clean, sigma, *, reference, n=None, ranks=(5, 20, 10
     Raises
     ------
     ValueError
-        If `n` is too small, shapes disagree, `clean` has NaN, or `sigma` <= 0.
+        If `n` is too small, shapes disagree, `clean` has NaN or grey levels, the
+        reference has no variance, or `sigma` <= 0.
 
     Notes
     -----
@@ -95,14 +96,17 @@ def distil_linear(denoiser, clean, sigma, *, reference, n=None, ranks=(5, 20, 10
     d\,r^2\sum_i(\lambda_i+\sigma^2)^{-1}/n`, with the Gram matrix G of the centred noisy
     images and the residual r per pixel. Li, Dai and Qu 2024, L-17, L-26, L-27, L-40, L-42.
     """
-    clean, sigma = ev.points("clean", clean, minimum=2), ev.noise_level(sigma)
+    clean, sigma = ev.clean_points("clean", clean, minimum=2), ev.noise_level(sigma)
     d = clean.shape[1]
     n = ev.count("n", len(clean) if n is None else n, 2 * (d + 2))
-    basis = ev.directions("reference.eigenvectors", reference.eigenvectors, clean)
-    values = ev.double(reference.eigenvalues, clean)
+    mean, values, basis = ev.gaussian("reference", reference)
+    basis = ev.directions("reference.eigenvectors", basis, clean)
+    values = ev.double(values, clean)
+    if not bool((values > 0).any()):
+        raise ValueError("`reference` has no variance; pass the Gaussian of different images")
     order = torch.argsort(values, descending=True)
     basis, values = basis[:, order], values[order]
-    centre = ev.double(reference.mean, clean)
+    centre = ev.double(mean, clean)
     gaussian = (basis * (values / (values + sigma**2))) @ basis.T
     source, halves = ev.generator(seed), []
     clean = clean[:n]

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lindiff import _check
 from lindiff.denoisers import AffineDenoiser, EmpiricalDenoiser, GaussianMixtureDenoiser
-from lindiff.nn._device_images import DeviceImages
+from lindiff.nn._device_images import REACH, DeviceImages
 
 _ROWS = 1024
 _RESAMPLES = 400
@@ -32,13 +33,18 @@ class Noised:
 
 def points(name, value, *, minimum=1, dimension=None):
     """Return finite points (n, d); NumPy arrays and half precision become float32."""
+    if np.ma.is_masked(value):
+        raise TypeError(f"`{name}` has masked entries; fill them or leave their rows out")
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        value = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        value = torch.from_numpy(np.require(value, np.float32, ["C", "W"]))
+    dense = isinstance(value, torch.Tensor) and value.layout == torch.strided
+    if not dense or not value.is_floating_point():
         kind = getattr(value, "dtype", type(value).__name__)
         remedy = "convert it by numpy.asarray(..., dtype=float)"
         if isinstance(value, DeviceImages):
             remedy = "pass its rows, .flat()"
+        elif isinstance(value, torch.Tensor) and not dense:
+            kind, remedy = value.layout, "pass .to_dense()"
         elif hasattr(value, "dtype"):
             remedy = "scale integer pixels to [-1, 1] by pixels / 127.5 - 1"
         raise TypeError(f"`{name}` must be a floating-point tensor or array, got {kind}; {remedy}")
@@ -51,10 +57,36 @@ def points(name, value, *, minimum=1, dimension=None):
         raise ValueError(f"`{name}` must have {dimension} columns, got {value.shape[1]}")
     if len(value) < minimum:
         raise ValueError(f"`{name}` must have at least {minimum} rows, got {len(value)}")
+    # Half precision would round away the smallest noise levels.
+    value = value.detach().float() if value.dtype.itemsize < 4 else value.detach()
     if not bool(torch.isfinite(value).all()):
         raise ValueError(f"`{name}` has NaN or infinite entries; remove them first")
-    # Half precision would round away the smallest noise levels.
-    return value.detach().float() if value.dtype.itemsize < 4 else value.detach()
+    return value
+
+
+def clean_points(name, value, **limits):
+    """Return `points` that noise is added to; grey levels would drown it in silence."""
+    value = points(name, value, **limits)
+    if _is_grey(value):
+        raise ValueError(
+            f"`{name}` holds grey levels up to {float(value.max()):g}; scale it to [-1, 1] by "
+            "pixels / 127.5 - 1"
+        )
+    return value
+
+
+def one_scale(name, value, other_name, other):
+    """Refuse grey levels beside points in [-1, 1]: no distance between them has a meaning."""
+    for first, second, own in ((value, other, name), (other, value, other_name)):
+        if _is_grey(first) and float(second.abs().max()) <= REACH:
+            raise ValueError(
+                f"`{own}` holds grey levels up to {float(first.max()):g}, the other points do not: "
+                "scale it to [-1, 1] by pixels / 127.5 - 1"
+            )
+
+
+def _is_grey(value):
+    return float(value.max()) > REACH and float(value.min()) >= 0
 
 
 def noise_level(sigma):
@@ -86,9 +118,20 @@ def double(value, like):
     return value.detach().to(like.device, torch.float64)
 
 
+def gaussian(name, law):
+    """Return mean, eigenvalues and eigenvectors of a Gaussian denoiser."""
+    try:
+        return law.mean, law.eigenvalues, law.eigenvectors
+    except AttributeError as error:
+        raise TypeError(
+            f"`{name}` needs mean, eigenvalues and eigenvectors, such as GaussianDenoiser has; got "
+            f"{type(law).__name__}"
+        ) from error
+
+
 def vector(name, value, like):
     """Return one point (d,) with the type and device of the points `like` (n, d)."""
-    value = double(value, like).to(like.dtype)
+    value = double(_numbers(name, value), like).to(like.dtype)
     if value.shape != like.shape[1:]:
         raise ValueError(f"`{name}` must have shape ({like.shape[1]},), got {tuple(value.shape)}")
     if not bool(torch.isfinite(value).all()):
@@ -98,7 +141,7 @@ def vector(name, value, like):
 
 def directions(name, value, like):
     """Return orthonormal columns (d, k) in float64 on the device of the points `like`."""
-    value = double(value, like)
+    value = double(_numbers(name, value), like)
     if value.ndim != 2 or value.shape[0] != like.shape[1] or value.shape[1] == 0:
         raise ValueError(f"`{name}` must have shape ({like.shape[1]}, k), got {tuple(value.shape)}")
     unit = torch.eye(value.shape[1], dtype=torch.float64, device=like.device)
@@ -106,6 +149,10 @@ def directions(name, value, like):
     if not torch.allclose(value.T @ value, unit, rtol=0, atol=1e-4):
         raise ValueError(f"`{name}` must have orthonormal columns")
     return value
+
+
+def _numbers(name, value):
+    return value if isinstance(value, torch.Tensor) else _check.as_array(name, value)
 
 
 def generator(seed):
@@ -120,7 +167,7 @@ def normal(shape, source, like):
 
 def noised(clean, sigma, seed, *, minimum=2):
     """Check clean points and a level, and add noise drawn from `seed`."""
-    clean, sigma = points("clean", clean, minimum=minimum), noise_level(sigma)
+    clean, sigma = clean_points("clean", clean, minimum=minimum), noise_level(sigma)
     return Noised(clean, clean + sigma * normal(clean.shape, generator(seed), clean), sigma)
 
 
@@ -135,15 +182,20 @@ def apply(denoiser, x, sigma, name="denoiser"):
     for start in range(0, len(x), _ROWS):
         part = x[start : start + _ROWS]
         if isinstance(denoiser, NUMPY_DENOISERS):
-            found = torch.from_numpy(denoiser.denoise(part.double().cpu().numpy(), sigma))
+            found = denoiser.denoise(part.double().cpu().numpy(), sigma)
         else:
             with torch.no_grad():
-                found = torch.as_tensor(denoiser.denoise(part, sigma))
+                found = denoiser.denoise(part, sigma)
+        if not isinstance(found, (torch.Tensor, np.ndarray)) or "complex" in str(found.dtype):
+            raise TypeError(
+                f"`{name}` must return real points of shape {tuple(part.shape)} as a tensor or "
+                f"array, got {getattr(found, 'dtype', type(found).__name__)}"
+            )
         if found.shape != part.shape:
             raise ValueError(
                 f"`{name}` returned shape {tuple(found.shape)} for points of {tuple(part.shape)}"
             )
-        out[start : start + _ROWS] = found
+        out[start : start + _ROWS] = double(found, part)
     if not bool(torch.isfinite(out).all()):
         raise ValueError(f"`{name}` returned NaN or infinite entries at sigma = {sigma}")
     return out

@@ -89,7 +89,7 @@ def jacobian_checks(denoiser, x, sigma, *, clean=None, method="auto", seed=0):
     if method not in _METHODS:
         raise ValueError(f"`method` must be one of {', '.join(_METHODS)}; got {method!r}")
     if clean is not None:
-        clean = ev.points("clean", clean, dimension=x.shape[1])
+        clean = ev.clean_points("clean", clean, dimension=x.shape[1])
         if len(clean) != len(x):
             raise ValueError(f"`clean` must have {len(x)} rows, one for each row of `x`")
     d, out = x.shape[1], ev.apply(denoiser, x, sigma)
@@ -100,7 +100,8 @@ def jacobian_checks(denoiser, x, sigma, *, clean=None, method="auto", seed=0):
             matrix = jacobian(point)
             trace.append(matrix.diagonal(dim1=1, dim2=2).sum(1))
             odd = (matrix - matrix.transpose(1, 2)).norm(dim=(1, 2))
-            asymmetry.append(odd / matrix.norm(dim=(1, 2)))
+            # The zero matrix of a constant is symmetric.
+            asymmetry.append(odd / matrix.norm(dim=(1, 2)).clamp_min(1e-300))
     trace_mse = sigma**2 * torch.cat(trace) / d
     sure = 2 * trace_mse + ev.squared(x - out) / d - sigma**2
     error = sure if clean is None else ev.squared(out - clean) / d

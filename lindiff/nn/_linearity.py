@@ -74,14 +74,15 @@ def linearity(
     Raises
     ------
     ValueError
-        If there are fewer than two images, no pairs, or a level that is not positive.
+        If there are fewer than two images, no pairs, a level that is not positive, or grey
+        levels.
 
     Notes
     -----
     In spite of its name the NMSE is a ratio of norms, not squared. Li, Dai and Qu 2024,
     L-20, L-21, L-22.
     """
-    clean, sigma = ev.points("clean", clean, minimum=2), ev.noise_level(sigma)
+    clean, sigma = ev.clean_points("clean", clean, minimum=2), ev.noise_level(sigma)
     n_pairs = ev.count("n_pairs", n_pairs)
     if not 0 < alpha < 1:
         raise ValueError(f"`alpha` must lie strictly between 0 and 1, got {alpha}")
@@ -104,6 +105,9 @@ def linearity(
     cosine = torch.nn.functional.cosine_similarity(joint, total, dim=1, eps=1e-300).abs()
     below = total if denominator == "sum" else joint
     defect = (joint - total).norm(dim=1) / below.norm(dim=1)
+    # A map that gives its mean always is affine, too.
+    nothing = (joint == 0).all(1) & (total == 0).all(1)
+    cosine, defect = cosine.masked_fill(nothing, 1.0), defect.masked_fill(nothing, 0.0)
     score, nmse = ev.estimate(cosine), ev.estimate(defect)
     return Linearity(*score, *nmse, n_pairs, mean is not None)
 

@@ -21,11 +21,17 @@ def levels(sigma):
 def points(x, dimension=None):
     """Return checked points (..., d) as a tensor."""
     if not isinstance(x, torch.Tensor):
-        x = torch.tensor(_check.as_array("x", x))
-    if not x.is_floating_point():
-        raise TypeError(f"`x` must hold floating point numbers, got {x.dtype}; scale to [-1, 1]")
+        x = torch.from_numpy(_check.as_array("x", x).copy())
+    if not x.is_floating_point() or x.layout != torch.strided:
+        raise TypeError(
+            f"`x` must hold floating point numbers in a dense tensor, got {x.dtype}, {x.layout}; "
+            "scale to [-1, 1]"
+        )
     if x.ndim == 0 or (dimension is not None and x.shape[-1] != dimension):
-        raise ValueError(f"`x` must have shape (n, {dimension or 'd'}), got {tuple(x.shape)}")
+        flatten = "; flatten images with .reshape(n, -1)" if x.ndim > 2 else ""
+        raise ValueError(
+            f"`x` must have shape (n, {dimension or 'd'}), got {tuple(x.shape)}{flatten}"
+        )
     return x
 
 
@@ -45,6 +51,8 @@ def in_chunks(function, x, sigma, *, dimension, device, dtype, chunk):
             f"`sigma` of shape {tuple(level.shape)} does not fit points of shape "
             f"{tuple(x.shape)}; pass one number or one for each point"
         ) from error
+    if x.numel() == 0:
+        return x.numpy() if is_array else x
     flat, level = x.reshape(-1, x.shape[-1]), level.reshape(-1)
     pieces = [
         function(part.to(device, dtype), at.to(device, dtype)).to(x.device, x.dtype)

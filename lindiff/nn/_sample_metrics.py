@@ -116,6 +116,7 @@ def _two_sets(a, b):
     b = ev.points("b", b, minimum=2, dimension=a.shape[1])
     if a.device != b.device:
         raise ValueError(f"`a` is on {a.device}, `b` on {b.device}; move one of them")
+    ev.one_scale("a", a, "b", b)
     return a, b
 
 

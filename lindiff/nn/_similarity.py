@@ -53,7 +53,7 @@ def nearest(samples, train):
     ----------
     samples : torch.Tensor or numpy.ndarray, shape (n, d)
     train : torch.Tensor or numpy.ndarray, shape (N, d), N >= 2
-        On the device of `samples`.
+        On the device of `samples`. Of equal images the first is meant.
 
     Returns
     -------
@@ -63,13 +63,18 @@ def nearest(samples, train):
     Raises
     ------
     ValueError
-        If the dimensions differ, an entry is NaN, or there are fewer than two images.
+        If the dimensions differ, an entry is NaN, there are fewer than two different images,
+        or one of the sets holds grey levels and the other not.
 
     Notes
     -----
     Li, Dai and Qu 2024, L-28, L-32. Memory: 1024 x 4096 distances at a time.
     """
     samples, train = both_sets(samples, train, 2)
+    different = _different(train)
+    if len(different) < 2:
+        raise ValueError("`train` is one image again and again; pass at least two different ones")
+    train = train[different] if len(different) < len(train) else train
     centre = train.double().mean(0)
     parts = [_two_best(part.double() - centre, train, centre) for part in samples.split(_SAMPLES)]
     index = torch.cat(parts)
@@ -78,7 +83,7 @@ def nearest(samples, train):
     )
     # Rounding may have swapped two images at nearly the same distance.
     distance, order = distance.sort(dim=1, stable=True)
-    index = index.gather(1, order)
+    index = different[index.gather(1, order)]
     return Nearest(index[:, 0], distance[:, 0], index[:, 1], distance[:, 1])
 
 
@@ -107,9 +112,11 @@ def memorised_fraction(samples, train, k=1 / 3, seed=0):
 
     Notes
     -----
-    An exact copy counts, whatever the second distance. Where no sample or every sample is
-    a copy the bootstrap interval is a point; 3 / n then bounds the other end. Near
-    duplicates in `train` hide copies. Bonnaire et al. 2025, L-32.
+    The second image is the nearest one that differs from the first: a training set with each
+    image twice gives the same share. An exact copy counts, whatever the second distance.
+    Where no sample or every sample is a copy the bootstrap interval is a point; 3 / n then
+    bounds the other end. Near duplicates in `train`, which are not equal, hide copies.
+    Bonnaire et al. 2025, L-32.
     """
     if not 0 < k <= 1:
         raise ValueError(f"`k` must lie in (0, 1], got {k}")
@@ -146,7 +153,8 @@ def generalisation_score(samples, train, real, *, seed=0):
     Raises
     ------
     ValueError
-        If the dimensions differ, an entry is NaN, or there are too few images.
+        If the dimensions differ, an entry is NaN, there are too few images, an image is zero
+        everywhere, or all of `real` are in `train`.
 
     Notes
     -----
@@ -154,11 +162,21 @@ def generalisation_score(samples, train, real, *, seed=0):
     compared between data sets. Li, Dai and Qu 2024, L-28.
     """
     scores = []
+    train = ev.points("train", train, minimum=2)
     for name, points in (("samples", samples), ("real", real)):
-        points = ev.points(name, points)
-        scores.append(ev.as_numpy(nearest(points, train).distance / points.double().norm(dim=1)))
+        points = ev.points(name, points, dimension=train.shape[1])
+        ev.one_scale(name, points, "train", train)
+        norm = points.double().norm(dim=1)
+        if not bool(norm.all()):
+            raise ValueError(
+                f"`{name}` has an image that is zero everywhere, row {int(norm.argmin())}: its "
+                "relative distance is not defined; leave it out"
+            )
+        scores.append(ev.as_numpy(nearest(points, train).distance / norm))
+    if not scores[1].any():
+        raise ValueError("`real` are images of `train`; pass held-out ones")
     drawn = [ev.resampled_means(s[:, None], (seed, i)) for i, s in enumerate(scores)]
-    ratio_se = np.std(drawn[0] / drawn[1])
+    ratio_se = np.std(drawn[0] / drawn[1]) if drawn[1].all() else np.inf
     (value, se), (base, base_se) = (ev.estimate(s) for s in scores)
     return GeneralisationScore(value, se, base, base_se, value / base, float(ratio_se))
 
@@ -168,7 +186,16 @@ def both_sets(samples, train, minimum):
     samples = ev.points("samples", samples, dimension=train.shape[1])
     if samples.device != train.device:
         raise ValueError(f"`samples` are on {samples.device}, `train` on {train.device}")
+    ev.one_scale("samples", samples, "train", train)
     return samples, train
+
+
+def _different(train):
+    """Return the rows of the images that differ, each the first of its equals."""
+    _, group = torch.unique(train, dim=0, return_inverse=True)
+    rows = torch.arange(len(train), device=train.device)
+    first = torch.full_like(rows, len(train)).scatter_reduce(0, group, rows, "amin")
+    return first[first < len(train)].sort()[0]
 
 
 def _two_best(part, train, centre):

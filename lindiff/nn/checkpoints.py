@@ -56,7 +56,7 @@ def write_tensors(path, tensors, meta):
         If the file cannot be written, for example for lack of space; an older file at `path`
         is then untouched.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     tensors = {name: _own_copy(tensor) for name, tensor in tensors.items()}
     text = json.dumps(meta, sort_keys=True)
     content = save(tensors, {"meta": text, "sha256": _checksum(tensors, text)})
@@ -100,7 +100,7 @@ def read_tensors(path, device="cpu"):
     CorruptFile
         If it is cut off, or its checksum is wrong.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -127,7 +127,7 @@ def _checksum(tensors, text):
 
 def save_state(folder, tensors, meta):
     """Write the newest state of a training and keep the one before it."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     fresh = folder / "state.fresh.safetensors"
     write_tensors(fresh, tensors, meta)
     if (folder / NEWEST).exists():
@@ -148,7 +148,7 @@ def load_state(folder):
     damaged = None
     for name in (NEWEST, PREVIOUS):
         try:
-            state = read_tensors(Path(folder) / name)
+            state = read_tensors(Path(folder).expanduser() / name)
         except FileNotFoundError:
             continue
         except CorruptFile as error:
@@ -181,7 +181,7 @@ class FolderLock:
         self.stream = None
         if fcntl is None:
             return
-        folder, announced = Path(folder), False
+        folder, announced = Path(folder).expanduser(), False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.stream = (folder / "lock").open("a")
@@ -216,7 +216,7 @@ class FolderLock:
 
 def checkpoint_path(folder, images_seen):
     """Where the network after `images_seen` images lies in the folder of a training."""
-    return Path(folder) / f"net-{images_seen:010d}.safetensors"
+    return Path(folder).expanduser() / f"net-{images_seen:010d}.safetensors"
 
 
 def save_checkpoint(path, net, config, images_seen, *, sigma_data, fingerprint=None):

@@ -3,7 +3,8 @@ r"""Diagnostics of any denoiser: how linear, how close to which closed form, cop
 A denoiser is anything with ``denoise(x, sigma)`` for points (n, d): a network of
 `lindiff.nn.build`, one of another library through `lindiff.nn.adapters`, or a closed form.
 Points are tensors of any floating type on any device, or NumPy arrays, which are turned
-into float32. All sums and distances are float64.
+into float32. All sums and distances are float64. Images are in [-1, 1]; grey levels,
+which are nowhere negative and somewhere beyond 20, are refused.
 
 The noise of a seed is drawn in float32 on the CPU, so that it is the same for every
 denoiser, floating type and device. Standard errors are those of the bootstrap over images.

@@ -53,7 +53,7 @@ def train_distributed(config, split, *, folder, device="auto", progress=False, *
         raise TypeError(f"unknown options {sorted(set(options) - allowed)}")
     rank, world = dist.get_rank(), dist.get_world_size()
     own = Options(graph="off", rank=rank, world=world, **options)
-    run = Run(config, split, Path(folder), _device(device), own)
+    run = Run(config, split, Path(folder).expanduser(), _device(device), own)
     dist.barrier()  # All have read the old state before process 0 writes a new one.
     result = carry_out(run, progress and rank == 0)
     dist.barrier()

@@ -30,8 +30,6 @@ __all__ = [
 
 # The drawn sets take S1, S2 and the test images from three far ranges of indices.
 _RANGE = 1 << 20
-# Standardised or Gaussian pixels are fine, grey levels up to 255 are not.
-_REACH = 20.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def split_from(train, test, name="own"):
     Raises
     ------
     TypeError, ValueError
-        As `DeviceImages`; also if the sizes differ, or floats reach far beyond [-1, 1].
+        As `DeviceImages`; also if the sizes differ.
 
     Examples
     --------
@@ -91,16 +89,9 @@ def split_from(train, test, name="own"):
 
 def _own(label, pixels):
     try:
-        images = pixels if isinstance(pixels, DeviceImages) else DeviceImages(pixels)
+        return pixels if isinstance(pixels, DeviceImages) else DeviceImages(pixels)
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("`pixels`", f"`{label}`")) from error
-    reach = float(images.flat().abs().max())
-    if reach > _REACH:
-        raise ValueError(
-            f"`{label}` reaches {reach:g}, far beyond [-1, 1]: scale it by pixels / 127.5 - 1, or "
-            "pass uint8"
-        )
-    return images
 
 
 def image_split(name, n_images, *, subset=1, size=32, seed=0, n_test=2000, source="train"):
@@ -240,8 +231,9 @@ def shuffled_pixels(images, seed):
     """
     if isinstance(images, DeviceImages):
         return DeviceImages(shuffled_pixels(images.pixels, seed))
-    if len(images.shape) != 3:
-        raise ValueError(f"images must have shape (n, height, width), got {tuple(images.shape)}")
+    if not isinstance(images, (torch.Tensor, np.ndarray)) or images.ndim != 3:
+        kind = getattr(images, "shape", type(images).__name__)
+        raise ValueError(f"`images` must be an array of shape (n, height, width), got {kind}")
     order = np.random.default_rng(_check.natural("seed", seed)).permutation(
         images.shape[1] * images.shape[2]
     )

@@ -267,6 +267,11 @@ def _first_point(noise, level, sigma_max, gaussian):
 
 def _denoised(denoiser, x, sigma):
     clean = denoiser.denoise(x, sigma)
+    if not isinstance(clean, (torch.Tensor, np.ndarray)):
+        raise TypeError(
+            f"`denoiser` must return points of shape {tuple(x.shape)} as a tensor or array, got "
+            f"{type(clean).__name__}"
+        )
     if tuple(clean.shape) != tuple(x.shape):
         raise ValueError(
             f"`denoiser` must return shape {tuple(x.shape)}, got {tuple(clean.shape)} at "

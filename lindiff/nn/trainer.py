@@ -108,7 +108,7 @@ def train(
     options = _options(
         compile, graph, channels_last, stop_after, deadline, on_checkpoint, keep_checkpoints
     )
-    return carry_out(Run(config, split, Path(folder), device, options), progress)
+    return carry_out(Run(config, split, Path(folder).expanduser(), device, options), progress)
 
 
 def carry_out(run, progress):
@@ -168,7 +168,7 @@ def train_many(
     configs = list(configs)
     device = resolve_device(device)
     where = folder if callable(folder) else lambda config: Path(folder) / config.key
-    if len({Path(where(config)) for config in configs}) < len(configs):
+    if len({Path(where(config)).expanduser() for config in configs}) < len(configs):
         raise ValueError("`configs` must have a folder each: two of them have the same one")
     options = _options(compile, graph, channels_last, stop_after, deadline, None, keep_checkpoints)
     results = {}
@@ -177,7 +177,7 @@ def train_many(
         config = configs[index]
         callback = _bound(on_checkpoint, config)
         own = replace(options, on_checkpoint=callback)
-        return Run(config, split_of(config), Path(where(config)), device, own)
+        return Run(config, split_of(config), Path(where(config)).expanduser(), device, own)
 
     together = len(configs) if device.type == "cuda" else 1
     for first in range(0, len(configs), max(together, 1)):

@@ -76,9 +76,18 @@ class TestMemorisation:
         assert 180 <= hits <= 199
 
     def test_repeated_training_images(self):
-        train = torch.cat([normal(4, D)] * 2)
-        assert dg.memorised_fraction(train[:4].clone(), train).value == 1
-        assert dg.memorised_fraction(train[:4] + 0.01, train).value == 0
+        """Copies of images that are in the training set twice are copies."""
+        once = normal(4, D)
+        train, near = torch.cat([once, once[:1], once]), once + 0.01 * normal(4, D, seed=1)
+        for samples in (once.clone(), near, normal(30, D, seed=2)):
+            assert dg.memorised_fraction(samples, train) == dg.memorised_fraction(samples, once)
+        assert dg.memorised_fraction(near, train).value == 1
+        table = np.sort(cdist(near.numpy(), once.numpy()), axis=1)
+        found = dg.nearest(near, train)
+        np.testing.assert_allclose(found.second_distance, table[:, 1], rtol=1e-12)
+        assert found.index.tolist() == [0, 1, 2, 3] and max(found.second_index) < 4
+        with pytest.raises(ValueError, match="`train` is one image again and again"):
+            dg.nearest(once, once[[0, 0, 0]])
 
     def test_one_training_image_is_refused(self):
         with pytest.raises(ValueError, match="one image"):

@@ -2,6 +2,7 @@
 
 import os
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -174,25 +175,51 @@ def test_fingerprint_tells_content_shape_and_type_apart():
         DeviceImages(pixels.reshape(4, 4, 4)),
         DeviceImages(pixels.reshape(1, 8, 8)),
         DeviceImages(pixels[::-1].copy().reshape(4, 4, 4)),
-        DeviceImages(pixels.reshape(4, 4, 4).astype(np.float32)),
+        DeviceImages(pixels.reshape(4, 4, 4) / np.float32(64)),
     ]
     assert len({images.fingerprint for images in held}) == 4
     assert held[0].fingerprint == DeviceImages(pixels.reshape(4, 4, 4).copy()).fingerprint
 
 
 @pytest.mark.parametrize(
-    ("pixels", "error"),
+    ("pixels", "error", "said"),
     [
-        (np.zeros((2, 3, 3), np.int64), TypeError),
-        (np.zeros((2, 3, 4), np.uint8), ValueError),
-        (np.zeros((0, 3, 3), np.uint8), ValueError),
-        (np.zeros((3, 3), np.uint8), ValueError),
-        (np.full((1, 3, 3), np.nan), ValueError),
+        (np.zeros((2, 3, 3), np.int64), TypeError, r"uint8 or floats .* 2 \* pixels / white - 1"),
+        (np.zeros((2, 3, 3), np.uint16), TypeError, r"uint8 or floats .* 2 \* pixels / white - 1"),
+        (np.zeros((2, 3, 3), bool), TypeError, r"uint8 or floats .* 2 \* pixels / white - 1"),
+        (np.zeros((2, 3, 3), complex), TypeError, "uint8 or floats"),
+        (np.array(["a"]), TypeError, "uint8 or floats"),
+        (torch.zeros(2, 3, 3).to_sparse(), TypeError, "dense"),
+        (np.ma.masked_less(np.eye(3)[None], 0.5), TypeError, "masked"),
+        (np.zeros((2, 3, 4), np.uint8), ValueError, "shape"),
+        (np.zeros((2, 3, 3, 3), np.uint8), ValueError, "shape .* grey squares"),
+        ([np.zeros((3, 3)), np.zeros((4, 4))], ValueError, "several sizes"),
+        (np.zeros((0, 3, 3), np.uint8), ValueError, "shape"),
+        (np.zeros((3, 3), np.uint8), ValueError, "shape"),
+        (np.full((1, 3, 3), np.nan), ValueError, "NaN"),
+        (np.full((1, 3, 3), 255.0), ValueError, r"far beyond \[-1, 1\]"),
+        (np.full((1, 3, 3), -1000.0), ValueError, r"far beyond \[-1, 1\]"),
+        (np.eye(3, dtype=np.uint8)[None], ValueError, r"0 and 1 .* 255 \* pixels"),
     ],
 )
-def test_bad_pixels(pixels, error):
-    with pytest.raises(error, match="`pixels`"):
+def test_bad_pixels(pixels, error, said):
+    with pytest.raises(error, match=f"`pixels` .*{said}"):
         DeviceImages(pixels)
+
+
+def test_pixels_of_every_order_and_precision(tmp_path):
+    plain = np.random.default_rng(0).uniform(-1, 1, (3, 4, 4)).astype(np.float32)
+    np.save(tmp_path / "pixels.npy", plain)
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pixels in (
+            *(mapped, plain.astype(">f4"), plain.astype(np.longdouble), np.asfortranarray(plain)),
+            *(plain[::-1][::-1], plain.tolist(), torch.tensor(plain, requires_grad=True)),
+        ):
+            held = DeviceImages(pixels)
+            assert held.fingerprint == DeviceImages(plain).fingerprint
+            assert not held.pixels.requires_grad
 
 
 def disjoint(*sets):
@@ -340,5 +367,6 @@ def test_shuffling_moves_whole_pixels():
     assert np.allclose(before, after, atol=1e-6)
     steps = [np.abs(np.diff(p.pixels.float().numpy(), axis=2)).mean() for p in (held, moved)]
     assert steps[1] > 1.5 * steps[0]
-    with pytest.raises(ValueError, match="shape"):
-        images.shuffled_pixels(np.zeros((2, 4)), 0)
+    for pixels in (np.zeros((2, 4)), [[[0.0]]], None):
+        with pytest.raises(ValueError, match="`images` must be an array of shape"):
+            images.shuffled_pixels(pixels, 0)

@@ -441,3 +441,18 @@ def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="make the folder writable or choose another"):
         train(CONFIG, split_of(CONFIG), folder=tmp_path / "file" / "below", stop_after=16)
+
+
+def test_home_in_the_name_of_a_folder(monkeypatch, tmp_path):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    config = replace(CONFIG, images_seen=64)
+    train(config, split_of(config), folder="~/runs", device="cpu", keep_checkpoints=True)
+    train_many([config], split_of, folder="~/many", device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert (tmp_path / "home" / "many" / config.key).is_dir()
+    _, meta = load_state("~/runs")
+    _, own, images_seen = load_checkpoint(checkpoint_path("~/runs", 64))
+    assert (meta["images_seen"], own, images_seen) == (64, config, 64)
+    assert read_tensors("~/runs/net-0000000064.safetensors")[1]["images_seen"] == 64
