@@ -82,10 +82,10 @@ def learning_curve(modes, n_steps, alpha_bar, *, learning_rate, floor=0.0, start
     level = Level.build(modes.eigenvalues, *levels(modes.eigenvalues, alpha_bar, floor))
     if level.curvature.ndim != 1:
         raise ValueError("`alpha_bar` and `floor` must be single numbers; loop over them")
-    if eta is None or 2.0 * eta * level.curvature.max() > 1.0:
-        raise ValueError(
-            f"`learning_rate` must be at most {0.5 / level.curvature.max():.6g}; pass a smaller one"
-        )
+    with np.errstate(over="ignore"):
+        largest = 0.5 / level.curvature.max()
+    if eta is None or eta > largest:
+        raise ValueError(f"`learning_rate` must be at most {largest:.6g}; pass a smaller one")
     block = isqrt(n_steps) + 1
     steps = np.arange(block)[:, None]
     within = descent(level.curvature, steps, eta)
@@ -98,13 +98,18 @@ def learning_curve(modes, n_steps, alpha_bar, *, learning_rate, floor=0.0, start
 
 
 def _totals(modes, level, start, second, before, within):
-    (left, done), data = before, level.signal * second
+    (left, done), root = before, np.sqrt(level.signal * second)
     weights, misfit = level.state(*within, start)
+    moved, end = root * weights, root * level.optimum
+    # A loss may be larger than the largest float: its root is not.
+    unit = max(1e-150 * max(np.abs(moved).max(), np.abs(misfit).max(), end.max()), 1.0)
+    moved, misfit, end, best = moved / unit, misfit / unit, end / unit, level.misfit / unit
     # Halves of the quadratic form: of the state with the optimum, and of each with itself.
-    with_optimum = misfit * level.misfit + data * weights * level.optimum
-    alone = misfit**2 + data * weights**2
-    at_optimum = level.misfit**2 + data * level.optimum**2
+    with_optimum = misfit * best + moved * end
+    alone = misfit**2 + moved**2
+    at_optimum = best**2 + end**2
     scaled = modes.multiplicities * left
     total = (2.0 * done * scaled) @ with_optimum.T + (left * scaled) @ alone.T
     total += ((modes.multiplicities * done**2) @ at_optimum)[:, None]
-    return total.ravel()
+    with np.errstate(over="ignore"):
+        return (total * unit * unit).ravel()

@@ -63,6 +63,13 @@ class LossModes:
             if value.shape not in ((), eigenvalues.shape):
                 raise ValueError(f"`{name}` must be a number or have shape {eigenvalues.shape}")
             _store(self, name, np.broadcast_to(value, eigenvalues.shape))
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = self.multiplicities @ (self.eigenvalues + self.variances + self.shifts)
+        if not np.isfinite(total):
+            raise ValueError(
+                "`eigenvalues`, `variances` and `shifts` add up to more than the largest float; "
+                "measure the data in a larger unit"
+            )
 
     @property
     def dimension(self):
@@ -224,10 +231,9 @@ class LossModes:
 
 def noise_to_signal(alpha_bar):
     r"""Return :math:`\sigma^2=(1-\bar\alpha)/\bar\alpha` of levels or of a schedule."""
-    if isinstance(alpha_bar, NoiseSchedule):
-        return np.square(alpha_bar.sigma)
+    schedule = isinstance(alpha_bar, NoiseSchedule)
     with np.errstate(over="ignore"):
-        square = np.square(np.asarray(alpha_bar_to_sigma(alpha_bar)))
+        square = np.square(alpha_bar.sigma if schedule else alpha_bar_to_sigma(alpha_bar))
     if not np.all(np.isfinite(square)):
         raise ValueError("`alpha_bar` is so small that 1 / alpha_bar overflows; use a larger one")
     return square
@@ -245,7 +251,14 @@ def levels(eigenvalues, alpha_bar, floor):
     ratio, floor = np.broadcast_arrays(
         noise_to_signal(alpha_bar), _check.non_negative("floor", floor)
     )
-    if np.any(ratio + floor == 0) and np.min(eigenvalues) == 0:
+    with np.errstate(over="ignore"):
+        whole = ratio + floor + np.max(eigenvalues)
+    if not np.all(np.isfinite(whole)):
+        raise ValueError(
+            "`floor`, 1 / alpha_bar and the variances add up to more than the largest float; "
+            "measure the data in a larger unit"
+        )
+    if np.min(eigenvalues) == 0 and np.any(ratio + floor == 0):
         raise ValueError(
             "`alpha_bar` must be below 1 where a variance is 0; pass a smaller one or a floor"
         )

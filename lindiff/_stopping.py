@@ -3,9 +3,10 @@
 import numpy as np
 
 from lindiff._loss_modes import check_modes, levels
-from lindiff._training import Level, flow, start_of
+from lindiff._training import Level, flow, product, start_of
 
 _GRID = 256
+_DENSITY = 6
 _HALVINGS = 60
 
 
@@ -51,10 +52,12 @@ def best_mode_times(modes, alpha_bar, *, floor=0.0, start=0.0):
     start = start_of(start, check_modes(modes).eigenvalues.size)
     level = Level.build(modes.eigenvalues, *levels(modes.eigenvalues, alpha_bar, floor))
     way = start - level.optimum
-    wanted = _overshoot(level, modes)
+    stiffness, surplus = _stiffness_and_surplus(level, modes.second_moments)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # A direction without noise and data has no best weight: it stays where training ends.
+        wanted = np.where(stiffness > 0, level.optimum * (surplus / stiffness), 0.0)
         share = np.where(way == 0, 1.0, wanted / way)
-        return np.abs(np.log(np.clip(share, 0.0, 1.0))) / (2.0 * level.curvature)
+        return 0.5 * np.abs(np.log(np.clip(share, 0.0, 1.0))) / level.curvature
 
 
 def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):
@@ -80,9 +83,9 @@ def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):
 
     Notes
     -----
-    Directions of different rates can give several minima. The loss is compared on 256 times,
-    spaced evenly in :math:`\ln\tau` from far below the fastest relaxation to far above the
-    slowest, and at both ends; around the lowest, a bisection of the sign of the derivative
+    Directions of different rates can give several minima. The loss is compared on 256 times or
+    more, spaced evenly in :math:`\ln\tau` by at most 1/6 from far below the fastest relaxation
+    to far above the slowest, and at both ends; around the lowest, a bisection of the sign of the derivative
     finds the minimum to rounding. A second minimum narrower than the spacing, and deeper, would
     be missed. Merger and Goldt 2025, MG-B.2, MG-B.3.
 
@@ -103,47 +106,49 @@ def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):
 
 
 def _search(modes, level, start):
+    way, second = start - level.optimum, modes.second_moments
+    stiffness, surplus = _stiffness_and_surplus(level, second)
+    unit = np.max(stiffness, axis=1, keepdims=True, initial=np.finfo(float).tiny)
+    stiffness, pull = stiffness / unit, level.optimum * (surplus / unit)
+
     def loss(left, done):
-        return level.loss(left, done, start, modes.second_moments) @ modes.multiplicities
+        return level.loss(left, done, start, second) @ modes.multiplicities
 
-    def loss_at(log_time):
-        return loss(*flow(level.curvature, np.exp(log_time)[:, None]))
+    def at(log_time):
+        with np.errstate(over="ignore"):
+            return np.exp(log_time)[:, None]
 
-    low = np.log(1e-4 / level.curvature.max(axis=1))
-    high = np.log(40.0 / level.curvature.min(axis=1))
-    grid = low + (high - low) * np.linspace(0.0, 1.0, _GRID)[:, None]
-    best = np.argmin([loss_at(row) for row in grid], axis=0)
+    def slope(log_time):
+        """Derivative of the test loss with respect to log time, up to a positive factor."""
+        left, _ = flow(level.curvature, at(log_time))
+        with np.errstate(over="ignore"):
+            speed = product(level.curvature * at(log_time), left) * way
+        return (speed * (pull - stiffness * (left * way))) @ modes.multiplicities
+
+    fastest, slowest = level.curvature.max(axis=1), level.curvature.min(axis=1)
+    low, high = np.log(1e-4) - np.log(fastest), np.log(40.0) - np.log(slowest)
+    n_times = max(_GRID, int(_DENSITY * np.max(high - low)))
+    grid = low + (high - low) * np.linspace(0.0, 1.0, n_times)[:, None]
+    best = np.argmin([loss(*flow(level.curvature, at(row))) for row in grid], axis=0)
     column = np.arange(best.size)
     left = grid[np.maximum(best - 1, 0), column]
-    right = grid[np.minimum(best + 1, _GRID - 1), column]
+    right = grid[np.minimum(best + 1, n_times - 1), column]
     for _ in range(_HALVINGS):
         middle = 0.5 * (left + right)
-        rising = _slope(modes, level, start, np.exp(middle)[:, None]) > 0
+        rising = slope(middle) > 0
         left, right = np.where(rising, left, middle), np.where(rising, middle, right)
     inside = 0.5 * (left + right)
     # At equal loss an end wins: on the plateau before it the time has no meaning.
-    values = np.array([loss(1.0, 0.0), loss(0.0, 1.0), loss_at(inside)])
+    ends = [loss(1.0, 0.0), loss(0.0, 1.0)]
+    values = np.array([*ends, loss(*flow(level.curvature, at(inside)))])
     winner = np.argmin(values, axis=0)
-    return np.choose(winner, [0.0, np.inf, np.exp(inside)]), values[winner, column]
+    return np.choose(winner, [0.0, np.inf, at(inside)[:, 0]]), values[winner, column]
 
 
-def _slope(modes, level, start, time):
-    """Derivative of the test loss with respect to time, up to a positive factor."""
-    left, _ = flow(level.curvature, time)
-    way, stiffness = start - level.optimum, _stiffness(level, modes)
-    pull = level.curvature * stiffness * way * (left * way - _overshoot(level, modes)) * left
-    return -(pull @ modes.multiplicities)
+def _stiffness_and_surplus(level, second):
+    r"""Curvature on fresh points, and by how much that of the training exceeds it.
 
-
-def _stiffness(level, modes):
-    return level.signal * modes.second_moments + level.noise**2
-
-
-def _overshoot(level, modes):
-    """Weight that is best on fresh points minus the weight that training ends at."""
-    stiffness = _stiffness(level, modes)
-    surplus = level.misfit * level.curvature - level.signal * modes.second_moments
-    # A direction without noise and data has no best weight: it stays where training ends.
-    return np.divide(
-        level.optimum * surplus, stiffness, out=np.zeros_like(stiffness), where=stiffness > 0
-    )
+    Their quotient times the final weight is the way from there to the best weight.
+    """
+    surplus = level.misfit * level.curvature - level.signal * second
+    return level.signal * second + level.noise**2, surplus

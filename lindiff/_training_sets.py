@@ -7,7 +7,7 @@ import numpy as np
 from scipy import special
 
 from lindiff import losses, spectra
-from lindiff._kernel_sums import atoms, kernel_sums
+from lindiff._kernel_sums import atoms, trace_sums
 from lindiff._loss_modes import levels
 from lindiff._wishart import decompose
 from lindiff.denoisers import AffineDenoiser
@@ -158,7 +158,7 @@ def _kl(setting, modes):
 
 def _trace(modes, weights, z, power):
     nodes, masses = atoms(modes.eigenvalues, modes.multiplicities * weights, np.size(z))
-    return kernel_sums(nodes, masses[:, None], z, power)[..., 0]
+    return trace_sums(nodes, masses, z, power)
 
 
 def _log_det(modes, z):

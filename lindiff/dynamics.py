@@ -75,7 +75,8 @@ def relaxation_rates(eigenvalues, alpha_bar, *, floor=0.0):
     array([2. , 0.5])
     """
     eigenvalues = _check.as_spectrum("eigenvalues", eigenvalues)
-    return 2.0 * Level.build(eigenvalues, *levels(eigenvalues, alpha_bar, floor)).curvature
+    with np.errstate(over="ignore"):
+        return 2.0 * Level.build(eigenvalues, *levels(eigenvalues, alpha_bar, floor)).curvature
 
 
 def weights(eigenvalues, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=None):

@@ -1,0 +1,106 @@
+"""Losses and divergences at the edges of float64, against fifty digits and more."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lindiff import losses
+from lindiff.denoisers import AffineDenoiser
+from lindiff.losses import LossModes, ModelPair
+
+EDGES = settings(derandomize=True, deadline=None, max_examples=120)
+FEW = settings(derandomize=True, deadline=None, max_examples=40)
+LEVELS = st.sampled_from([1.0, 1 - 2.0**-53, 0.99999, 0.5, 1e-3, 1e-150, 1e-300])
+FLOORS = st.sampled_from([0.0, 5e-324, 1e-300, 1e-14, 1.0, 1e160, 1e300, 1e308])
+SIZES = st.one_of(st.just(0.0), st.integers(-150, 150).map(lambda e: 10.0**e * 1.25))
+COUNTS = st.sampled_from([0.3, 1.0, 7.5, 1e9])
+MODES = st.lists(st.tuples(SIZES, SIZES, SIZES, COUNTS), min_size=1, max_size=4)
+TOTALS = [losses.residual_loss, losses.training_loss, losses.test_loss, losses.gap]
+
+
+def close(found, exact, rtol=1e-12, size=None):
+    """Whether a float is the exact number, or infinite where that is too large for a float."""
+    size = abs(exact) if size is None else size
+    if abs(exact) > mpmath.mpf(np.finfo(float).max):
+        return found == np.inf
+    return abs(mpmath.mpf(found) - exact) <= rtol * size + mpmath.mpf(10) ** -300
+
+
+def exact_losses(rows, alpha_bar, floor):
+    """The four losses, and the sum of the sizes of the terms of the last."""
+    ratio = (1 - mpmath.mpf(alpha_bar)) / mpmath.mpf(alpha_bar)
+    sums = [mpmath.mpf(0)] * 5
+    for row in rows:
+        e, m, shift, count = map(mpmath.mpf, row)
+        whole, second = e + ratio + mpmath.mpf(floor), m + shift
+        kept, share = (e + mpmath.mpf(floor)) / whole, ratio / whole**2
+        terms = [kept, kept**2 + share * e, kept**2 + share * second, share * (second - e)]
+        terms.append(share * (second + e))
+        sums = [total + count * term for total, term in zip(sums, terms, strict=True)]
+    return sums
+
+
+@pytest.mark.parametrize("copies", [1, 70])
+@EDGES
+@given(MODES, LEVELS, FLOORS)
+def test_losses_of_any_size(copies, rows, alpha_bar, floor):
+    modes = LossModes(*np.transpose(rows))
+    level = np.full(copies, alpha_bar)
+    if alpha_bar == 1 and floor == 0 and min(row[0] for row in rows) == 0:
+        with pytest.raises(ValueError, match="`alpha_bar` must be below 1"):
+            losses.test_loss(modes, level)
+        return
+    with mpmath.workdps(50):
+        *exact, size = exact_losses(rows, alpha_bar, floor)
+        sizes = [None, None, None, size]
+        for function, value, whole in zip(TOTALS, exact, sizes, strict=True):
+            total = function(modes, level, floor=floor)
+            shares = function(modes, alpha_bar, floor=floor, per_mode=True)
+            assert close(total[-1], value, size=whole), function.__name__
+            assert close(np.sum(shares), value, size=whole), function.__name__
+
+
+@EDGES
+@given(MODES, st.lists(st.integers(-300, 300), min_size=1, max_size=3), FLOORS)
+def test_many_levels_of_any_size_equal_single_ones(rows, exponents, floor):
+    modes = LossModes(*np.transpose(rows))
+    level = np.minimum(np.repeat(10.0 ** -np.abs(np.array(exponents, float)), 90), 1 - 2.0**-53)
+    for function in TOTALS:
+        grid = function(modes, level, floor=floor)
+        single = [function(modes, a, floor=floor) for a in level[::90]]
+        size = losses.test_loss(modes, level[::90], floor=floor)
+        np.testing.assert_allclose(grid[::90], single, rtol=1e-12, atol=1e-300)
+        assert not np.any(np.isnan(size))
+
+
+@EDGES
+@given(st.lists(SIZES, min_size=1, max_size=3), LEVELS, FLOORS)
+def test_optimal_weights_of_any_size(values, alpha_bar, floor):
+    if alpha_bar == 1 and floor == 0 and min(values) == 0:
+        return
+    found = losses.optimal_weights(values, alpha_bar, floor=floor)
+    with mpmath.workdps(50):
+        a = mpmath.mpf(alpha_bar)
+        for value, weight in zip(values, found, strict=True):
+            whole = a * (mpmath.mpf(value) + mpmath.mpf(floor)) + (1 - a)
+            assert close(weight, mpmath.sqrt(1 - a) / whole)
+
+
+@pytest.mark.parametrize("floor", [1e160, 1e300])
+def test_a_huge_floor_keeps_the_whole_loss(floor):
+    modes = LossModes([1.0, 0.5, 0.0], [1.0, 1.0, 1.0])
+    for function in TOTALS[:3]:
+        assert function(modes, 0.5, floor=floor) == 3.0
+
+
+def test_sums_beyond_the_largest_float_are_refused_by_name():
+    with pytest.raises(ValueError, match="`eigenvalues`, `variances` and `shifts` add up"):
+        LossModes([1e308], [1e308])
+    with pytest.raises(ValueError, match="measure the data in a larger unit"):
+        LossModes([1e300], [1.0], 0.0, [1e9])
+    modes = LossModes([1.7e308], [0.0])
+    for call in (losses.test_loss, losses.gap, losses.residual_loss):
+        with pytest.raises(ValueError, match="`floor`, 1 / alpha_bar and the variances add up"):
+            call(modes, 0.5, floor=1.7e308)
