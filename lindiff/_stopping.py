@@ -112,7 +112,8 @@ def _search(modes, level, start):
     stiffness, pull = stiffness / unit, level.optimum * (surplus / unit)
 
     def loss(left, done):
-        return level.loss(left, done, start, second) @ modes.multiplicities
+        with np.errstate(over="ignore"):
+            return level.loss(left, done, start, second) @ modes.multiplicities
 
     def at(log_time):
         with np.errstate(over="ignore"):

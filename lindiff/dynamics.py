@@ -263,7 +263,8 @@ def _along(modes, moments, time, alpha_bar, floor, start, learning_rate, per_mod
         left, done = progress(level.curvature, times[:, None], eta)
         second = moments[0] + moments[1] * floors[:, None]
         shares = level.loss(left, done, start, second)
-        part = modes.multiplicities * shares if per_mode else shares @ modes.multiplicities
+        with np.errstate(over="ignore"):
+            part = modes.multiplicities * shares if per_mode else shares @ modes.multiplicities
         result[first : first + rows] = part
     if per_mode:
         return result.reshape(*shape, size)
