@@ -175,10 +175,8 @@ class LossModes:
         return _assemble(cls, denoiser, mean, np.maximum(variances, 0.0), rest)
 
     @classmethod
-    def isotropic(cls, dimension, n_samples, *, variance=1.0, n_nodes=512):
+    def isotropic(cls, dimension, n_samples, *, variance=1.0, estimated_mean=False, n_nodes=512):
         r"""Average training set of many points of a white population.
-
-        .. math:: \frac1d\sum_\nu f(\hat\lambda_\nu)\;\to\;\int f(x)\,\rho_{\rm MP}(x)\,dx
 
         Parameters
         ----------
@@ -186,6 +184,9 @@ class LossModes:
             d and N; only the ratio d / N shapes the spectrum.
         variance : float
             Population variance of each coordinate, > 0.
+        estimated_mean : bool
+            Whether the mean of the data is estimated too: N - 1 degrees of freedom are left for
+            the covariance, and the squared error of the mean is on average the variance over N.
         n_nodes : int
             Nodes of the quadrature.
 
@@ -193,15 +194,15 @@ class LossModes:
         -------
         LossModes
             Nodes as eigenvalues, weights times d as multiplicities; the mode of eigenvalue 0
-            comes last if N < d.
+            comes last if fewer than d degrees of freedom are left.
 
         Notes
         -----
         Gauss quadrature for the Marcenko-Pastur law, whose recurrence coefficients are
         constant. For losses at :math:`z=\sigma^2+c` (in units of the variance) it has
         converged to rounding for `n_nodes` above :math:`18/\sqrt z` at N = d, the worst
-        case. The limit leaves out corrections of relative order 1/d, and the mean of the
-        data counts as known. Merger and Goldt 2025, MG-MP, MG-F2d.
+        case, for N from 1 to 1e9 and beyond. The limit leaves out corrections of relative
+        order 1/d. Merger and Goldt 2025, MG-MP, MG-F2d.
 
         Examples
         --------
@@ -210,23 +211,28 @@ class LossModes:
         (np.float64(2.0), 4.0)
         """
         d, n = (
-            _check.positive_int("dimension", dimension),
-            _check.positive_int("n_samples", n_samples),
+            float(_check.as_array(name, _check.positive_int(name, value)))
+            for name, value in (("dimension", dimension), ("n_samples", n_samples))
         )
         scale = float(_check.as_array("variance", _check.positive("variance", variance), ndim=0))
+        degrees, shift = (n - 1.0, scale / n) if estimated_mean else (n, 0.0)
         size = _check.positive_int("n_nodes", n_nodes)
+        if degrees == 0:
+            return cls([0.0], scale, shift, d)
         # Non-zero eigenvalues of the smaller of the two Gram matrices, as a law with mass 1.
-        ratio = min(d, n) / max(d, n)
+        rank, larger = min(d, degrees), max(d, degrees)
+        ratio = rank / larger
         diagonal = np.full(size, 1.0 + ratio)
         diagonal[0] = 1.0
         nodes, vectors = linalg.eigh_tridiagonal(diagonal, np.full(size - 1, np.sqrt(ratio)))
-        weights = min(d, n) * vectors[0] ** 2
-        nodes = np.maximum(nodes, 0.0) * scale * max(1.0, d / n)
+        weights = rank * vectors[0] ** 2
+        with np.errstate(over="ignore"):
+            nodes = np.maximum(nodes, 0.0) * scale * (larger / n)
         used = weights > 0
         nodes, weights = nodes[used][::-1], weights[used][::-1]
-        if n < d:
-            nodes, weights = np.append(nodes, 0.0), np.append(weights, d - n)
-        return cls(nodes, scale, 0.0, weights)
+        if degrees < d:
+            nodes, weights = np.append(nodes, 0.0), np.append(weights, d - degrees)
+        return cls(nodes, scale, shift, weights)
 
 
 def noise_to_signal(alpha_bar):

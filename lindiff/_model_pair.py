@@ -6,6 +6,7 @@ import numpy as np
 
 from lindiff._loss_modes import levels, population
 
+_SPREAD = 1e150
 
 @dataclass(frozen=True, eq=False)
 class ModelPair:
@@ -168,14 +169,37 @@ def alignment(pair, alpha_bar, *, floor=0.0, other_floor=0.0):
 
 
 def _distance(pair, ratio, floor, other):
-    difference = (pair.other_eigenvalues - pair.eigenvalues[:, None] + (other - floor)) ** 2
-    left = 1.0 / (pair.eigenvalues + (ratio + floor)[:, None])
-    right = 1.0 / (pair.other_eigenvalues + (ratio + other)[:, None])
-    squares = right**2
-    spread = np.sum((left**2 @ (pair.weighted_overlaps * difference)) * squares, axis=1)
-    spread += ratio * np.sum((left**2 @ (pair.overlaps * difference)) * squares, axis=1)
-    moved = left @ pair.shifts - right @ pair.other_shifts
-    return ratio * (np.maximum(spread, 0.0) + np.sum(moved**2, axis=1))
+    result, used = np.zeros(ratio.size), ratio > 0
+    ratio = ratio[used]
+    values, others = pair.eigenvalues, pair.other_eigenvalues
+    largest = max(values.max(), others.max())
+    z, other_z = (ratio + floor)[:, None], (ratio + other)[:, None]
+    if np.any(np.minimum(z, other_z) < largest / _SPREAD):
+        raise ValueError(
+            f"`alpha_bar` leaves noise below {1 / _SPREAD:.0e} of the largest variance of `pair`; "
+            "pass a smaller one, or floors"
+        )
+    # In units of the largest numbers no square overflows, and none vanishes that counts.
+    difference = others - values[:, None] + (other - floor)
+    unit, weight = _largest(difference), _largest(pair.weighted_overlaps)
+    difference = (difference / unit) ** 2
+    left, right = (z / (values + z)) ** 2, (other_z / (others + other_z)) ** 2
+    weighted = left @ (pair.weighted_overlaps / weight * difference)
+    plain = left @ (pair.overlaps * difference)
+    z, other_z, root = z[:, 0], other_z[:, 0], np.sqrt(ratio)[:, None]
+    with np.errstate(over="ignore"):
+        spread = np.sum(weighted * right, axis=1) * (unit / other_z) * (unit / other_z)
+        spread = spread * (weight / z) * (ratio / z)
+        part = np.sum(plain * right, axis=1) * (ratio / z) ** 2
+        spread = spread + part * (unit / other_z) * (unit / other_z)
+        moved = (root / (values + z[:, None])) @ pair.shifts
+        moved = moved - (root / (others + other_z[:, None])) @ pair.other_shifts
+        result[used] = np.maximum(spread, 0.0) + np.sum(moved**2, axis=1)
+    return result
+
+
+def _largest(values):
+    return np.abs(values).max() or 1.0
 
 
 def _bordered(block, column, row, corner):
