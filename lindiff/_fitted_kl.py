@@ -2,9 +2,9 @@
 
 import numpy as np
 from scipy import linalg
-from scipy.linalg import lapack
 
 from lindiff import _check, _divergences
+from lindiff._fit import graded_svd
 from lindiff._loss_modes import moments
 
 
@@ -112,12 +112,7 @@ def _whitened(rows, floor, factor):
     stack = np.vstack([rows, np.sqrt(floor) * np.eye(d)]) if floor > 0 else rows
     if len(stack) < d:
         return np.zeros(1), None
-    white = np.asfortranarray(_solve(factor, stack.T).T)
-    # joba = 2: rows and columns of very different scale; jobv = 0: right vectors.
-    values, _, vectors, scale, _, info = lapack.dgejsv(white, joba=2, jobu=3, jobv=0)
-    if info != 0:
-        raise np.linalg.LinAlgError("the singular values of the data did not converge")
-    return values * (scale[0] / scale[1]), vectors
+    return graded_svd(_solve(factor, stack.T).T)
 
 
 def _degenerate(stretch, dimension):

@@ -6,6 +6,7 @@ from math import isqrt
 import numpy as np
 
 from lindiff import _check
+from lindiff._joint_training import JointModes, joint_loss, single_problem
 from lindiff._loss_modes import check_modes, levels
 from lindiff._training import Level, descent, rate, start_of
 
@@ -35,7 +36,7 @@ def learning_curve(modes, n_steps, alpha_bar, *, learning_rate, floor=0.0, start
 
     Parameters
     ----------
-    modes : losses.LossModes
+    modes : losses.LossModes or JointModes
     n_steps : int
         Number of steps n, >= 1.
     alpha_bar : float
@@ -75,17 +76,28 @@ def learning_curve(modes, n_steps, alpha_bar, *, learning_rate, floor=0.0, start
     >>> curve.test.round(4)
     array([1.    , 0.91  , 0.8524])
     """
-    check_modes(modes)
+    joint = isinstance(modes, JointModes)
     n_steps = _check.positive_int("n_steps", n_steps)
     eta = rate(learning_rate)
-    start = start_of(start, modes.eigenvalues.size)
-    level = Level.build(modes.eigenvalues, *levels(modes.eigenvalues, alpha_bar, floor))
+    if joint:
+        problem = single_problem(modes, alpha_bar, floor)
+        level = problem.level
+    else:
+        start = start_of(start, check_modes(modes).eigenvalues.size)
+        level = Level.build(modes.eigenvalues, *levels(modes.eigenvalues, alpha_bar, floor))
     if level.curvature.ndim != 1:
         raise ValueError("`alpha_bar` and `floor` must be single numbers; loop over them")
     with np.errstate(over="ignore"):
         largest = 0.5 / level.curvature.max()
     if eta is None or eta > largest:
         raise ValueError(f"`learning_rate` must be at most {largest:.6g}; pass a smaller one")
+    times = eta * np.arange(n_steps + 1)
+    if joint:
+        curves = [
+            joint_loss(modes, kind, times, alpha_bar, floor, start, eta, False)
+            for kind in ("training", "test")
+        ]
+        return LearningCurve(times, *curves)
     block = isqrt(n_steps) + 1
     steps = np.arange(block)[:, None]
     within = descent(level.curvature, steps, eta)
@@ -94,7 +106,7 @@ def learning_curve(modes, n_steps, alpha_bar, *, learning_rate, floor=0.0, start
         _totals(modes, level, start, second, before, within)[: n_steps + 1]
         for second in (modes.eigenvalues, modes.second_moments)
     ]
-    return LearningCurve(eta * np.arange(n_steps + 1), *curves)
+    return LearningCurve(times, *curves)
 
 
 def _totals(modes, level, start, second, before, within):

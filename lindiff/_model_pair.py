@@ -8,6 +8,7 @@ from lindiff._loss_modes import levels, population
 
 _SPREAD = 1e150
 
+
 @dataclass(frozen=True, eq=False)
 class ModelPair:
     r"""Overlaps of two linear denoisers, as the population sees them.

@@ -1,7 +1,10 @@
 """When to stop training: the time at which the test loss is lowest."""
 
+from functools import partial
+
 import numpy as np
 
+from lindiff._joint_training import JointModes, joint_levels, joint_start, problems
 from lindiff._loss_modes import check_modes, levels
 from lindiff._training import Level, flow, product, start_of
 
@@ -67,8 +70,9 @@ def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):
 
     Parameters
     ----------
-    modes, alpha_bar, floor, start
-        As in `best_mode_times`.
+    modes : losses.LossModes or JointModes
+    alpha_bar, floor, start
+        As in `best_mode_times`; `start` is one number with a `JointModes`.
 
     Returns
     -------
@@ -96,10 +100,18 @@ def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):
     >>> round(time, 4), round(loss, 4)
     (0.791, 1.0255)
     """
-    start = start_of(start, check_modes(modes).eigenvalues.size)
-    ratio, floor = levels(modes.eigenvalues, alpha_bar, floor)
-    level = Level.build(modes.eigenvalues, ratio.ravel(), floor.ravel())
-    times, values = _search(modes, level, start)
+    if isinstance(modes, JointModes):
+        start, (ratio, floor) = joint_start(start), joint_levels(modes, alpha_bar, floor)
+        times, values = np.empty((2, ratio.size))
+        for member, problem in problems(modes, ratio.ravel(), floor.ravel()):
+            loss, slope = (partial(f, "test", start=start) for f in (problem.loss, problem.slope))
+            times[member], values[member] = _lowest(problem.level.curvature[None], loss, slope)
+    else:
+        start = start_of(start, check_modes(modes).eigenvalues.size)
+        ratio, floor = levels(modes.eigenvalues, alpha_bar, floor)
+        times, values = _search(
+            modes, Level.build(modes.eigenvalues, ratio.ravel(), floor.ravel()), start
+        )
     if not ratio.shape:
         return float(times[0]), float(values[0])
     return times.reshape(ratio.shape), values.reshape(ratio.shape)
@@ -115,22 +127,27 @@ def _search(modes, level, start):
         with np.errstate(over="ignore"):
             return level.loss(left, done, start, second) @ modes.multiplicities
 
-    def at(log_time):
-        with np.errstate(over="ignore"):
-            return np.exp(log_time)[:, None]
-
     def slope(log_time):
-        """Derivative of the test loss with respect to log time, up to a positive factor."""
-        left, _ = flow(level.curvature, at(log_time))
+        time = _exp(log_time)
+        left, _ = flow(level.curvature, time)
         with np.errstate(over="ignore"):
-            speed = product(level.curvature * at(log_time), left) * way
+            speed = product(level.curvature * time, left) * way
         return (speed * (pull - stiffness * (left * way))) @ modes.multiplicities
 
-    fastest, slowest = level.curvature.max(axis=1), level.curvature.min(axis=1)
+    return _lowest(level.curvature, loss, slope)
+
+
+def _lowest(curvature, loss, slope):
+    """Return the time, shape (levels,), at which a loss is lowest, and that loss.
+
+    `loss` takes the shares of the way ahead and behind, `slope` the log of the time; it is the
+    derivative up to a positive factor.
+    """
+    fastest, slowest = curvature.max(axis=1), curvature.min(axis=1)
     low, high = np.log(1e-4) - np.log(fastest), np.log(40.0) - np.log(slowest)
     n_times = max(_GRID, int(_DENSITY * np.max(high - low)))
     grid = low + (high - low) * np.linspace(0.0, 1.0, n_times)[:, None]
-    best = np.argmin([loss(*flow(level.curvature, at(row))) for row in grid], axis=0)
+    best = np.argmin([loss(*flow(curvature, _exp(row))) for row in grid], axis=0)
     column = np.arange(best.size)
     left = grid[np.maximum(best - 1, 0), column]
     right = grid[np.minimum(best + 1, n_times - 1), column]
@@ -140,10 +157,15 @@ def _search(modes, level, start):
         left, right = np.where(rising, left, middle), np.where(rising, middle, right)
     inside = 0.5 * (left + right)
     # At equal loss an end wins: on the plateau before it the time has no meaning.
-    ends = [loss(1.0, 0.0), loss(0.0, 1.0)]
-    values = np.array([*ends, loss(*flow(level.curvature, at(inside)))])
+    start, end = np.zeros_like(curvature), np.ones_like(curvature)
+    values = np.array([loss(end, start), loss(start, end), loss(*flow(curvature, _exp(inside)))])
     winner = np.argmin(values, axis=0)
-    return np.choose(winner, [0.0, np.inf, at(inside)[:, 0]]), values[winner, column]
+    return np.choose(winner, [0.0, np.inf, _exp(inside)[:, 0]]), values[winner, column]
+
+
+def _exp(log_time):
+    with np.errstate(over="ignore"):
+        return np.exp(log_time)[:, None]
 
 
 def _stiffness_and_surplus(level, second):

@@ -8,6 +8,7 @@ from lindiff import _check
 
 _MOST_STEPS = 2.0**53
 
+
 @dataclass(frozen=True, eq=False)
 class Level:
     """Signal, noise, optimum and curvature of each mode, with an axis for the modes last."""
