@@ -173,28 +173,27 @@ def _distance(pair, ratio, floor, other):
     result, used = np.zeros(ratio.size), ratio > 0
     ratio = ratio[used]
     values, others = pair.eigenvalues, pair.other_eigenvalues
-    largest = max(values.max(), others.max())
     z, other_z = (ratio + floor)[:, None], (ratio + other)[:, None]
-    if np.any(np.minimum(z, other_z) < largest / _SPREAD):
-        raise ValueError(
-            f"`alpha_bar` leaves noise below {1 / _SPREAD:.0e} of the largest variance of `pair`; "
-            "pass a smaller one, or floors"
-        )
-    # In units of the largest numbers no square overflows, and none vanishes that counts.
     difference = others - values[:, None] + (other - floor)
     unit, weight = _largest(difference), _largest(pair.weighted_overlaps)
+    largest = max(values.max(), others.max(), unit)
+    if np.any(np.minimum(z, other_z) < largest / _SPREAD):
+        raise ValueError(
+            f"`alpha_bar` leaves noise below {1 / _SPREAD:.0e} of the largest variance or floor of "
+            "`pair`; pass a smaller one, or larger floors"
+        )
+    # In these units no square overflows, and none vanishes that counts.
     difference = (difference / unit) ** 2
-    left, right = (z / (values + z)) ** 2, (other_z / (others + other_z)) ** 2
+    left, right = (z / (values + z)) ** 2, (unit / (others + other_z)) ** 2
     weighted = left @ (pair.weighted_overlaps / weight * difference)
     plain = left @ (pair.overlaps * difference)
-    z, other_z, root = z[:, 0], other_z[:, 0], np.sqrt(ratio)[:, None]
+    root = np.sqrt(ratio)[:, None]
     with np.errstate(over="ignore"):
-        spread = np.sum(weighted * right, axis=1) * (unit / other_z) * (unit / other_z)
-        spread = spread * (weight / z) * (ratio / z)
-        part = np.sum(plain * right, axis=1) * (ratio / z) ** 2
-        spread = spread + part * (unit / other_z) * (unit / other_z)
-        moved = (root / (values + z[:, None])) @ pair.shifts
-        moved = moved - (root / (others + other_z[:, None])) @ pair.other_shifts
+        spread = np.sum(weighted * right, axis=1) * (weight / z[:, 0]) * (ratio / z[:, 0])
+        spread = spread + np.sum(plain * right, axis=1) * (ratio / z[:, 0]) ** 2
+        moved = (root / (values + z)) @ pair.shifts - (
+            root / (others + other_z)
+        ) @ pair.other_shifts
         result[used] = np.maximum(spread, 0.0) + np.sum(moved**2, axis=1)
     return result
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lindiff import losses
-from lindiff.losses import LossModes
+from lindiff.denoisers import AffineDenoiser
+from lindiff.losses import LossModes, ModelPair
 
 EDGES = settings(derandomize=True, deadline=None, max_examples=120)
 FEW = settings(derandomize=True, deadline=None, max_examples=40)
@@ -93,6 +94,48 @@ def test_a_huge_floor_keeps_the_whole_loss(floor):
     modes = LossModes([1.0, 0.5, 0.0], [1.0, 1.0, 1.0])
     for function in TOTALS[:3]:
         assert function(modes, 0.5, floor=floor) == 3.0
+
+
+@FEW
+@given(st.integers(-490, 490), st.integers(1, 5), st.integers(1, 4), st.booleans())
+def test_modes_of_data_in_any_unit(power, n, d, diagonal):
+    rng, unit = np.random.default_rng(n + 10 * d), 2.0**power
+    data, mean = rng.standard_normal((n, d)), rng.standard_normal(d)
+    root, other = rng.standard_normal((d, d)), rng.standard_normal((6, d))
+    cov = np.arange(1.0, d + 1) if diagonal else root @ root.T
+    here = LossModes.from_data(data, mean, cov), LossModes.from_reference(data, other)
+    away = (
+        LossModes.from_data(data * unit, mean * unit, cov * unit * unit),
+        LossModes.from_reference(data * unit, other * unit),
+    )
+    for one, two in zip(here, away, strict=True):
+        for name in ("eigenvalues", "variances", "shifts"):
+            wanted = getattr(one, name) * unit * unit
+            np.testing.assert_allclose(getattr(two, name), wanted, rtol=1e-9, atol=0)
+        np.testing.assert_array_equal(one.multiplicities, two.multiplicities)
+
+
+EXPONENTS = st.integers(-150, 150)
+
+
+@EDGES
+@given(EXPONENTS, EXPONENTS, EXPONENTS, LEVELS, FLOORS, st.sampled_from([0.0, 1.0, 1e70]))
+def test_alignment_of_any_size(first, second, truth, alpha_bar, floor, away):
+    e, f, cov = 10.0**first, 1.5 * 10.0**second, 10.0**truth
+    models = AffineDenoiser([0.0], [e], [[1.0]]), AffineDenoiser([away], [f], [[1.0]])
+    pair = ModelPair.from_denoisers(*models, [0.5 * away], [cov])
+    with mpmath.workdps(60):
+        ratio, c = (1 - mpmath.mpf(alpha_bar)) / mpmath.mpf(alpha_bar), mpmath.mpf(floor)
+        if 0 < ratio and ratio + c < mpmath.mpf(max(e, f)) * mpmath.mpf("1.0000001e-150"):
+            with pytest.raises(ValueError, match="`alpha_bar` leaves noise below 1e-150"):
+                losses.alignment(pair, alpha_bar, floor=floor, other_floor=floor)
+            return
+        one, two = e + ratio + c, f + ratio + c
+        spread = (cov + ratio) * ratio * ((mpmath.mpf(f) - mpmath.mpf(e)) / (one * two)) ** 2
+        moved = 0.5 * mpmath.mpf(away) * (1 / one + 1 / two)
+        exact = spread + ratio * moved**2
+    found = losses.alignment(pair, alpha_bar, floor=floor, other_floor=floor)
+    assert close(found, exact, rtol=1e-11)
 
 
 def exact_kl(data, mean, variances, floor):
