@@ -38,7 +38,9 @@ class LossModes:
     -----
     These numbers are all that the losses of Merger and Goldt 2025 (MG-6, MG-9, MG-10) need.
     Directions without training points, of which N < d leaves at least d - N + 1, share one
-    mode of eigenvalue 0.
+    mode of eigenvalue 0. Data may have any unit from 1e-150 to 1e150: the relative error of a
+    moment is 1e-12 of the largest one, and that of an eigenvalue 1e-15 of the largest singular
+    value over its own.
 
     Examples
     --------

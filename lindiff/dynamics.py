@@ -74,7 +74,7 @@ def relaxation_rates(eigenvalues, alpha_bar, *, floor=0.0):
 
     Notes
     -----
-    Merger and Goldt 2025, MG-B.1.
+    Relative error 1e-14 in the range at the top of the module. Merger and Goldt 2025, MG-B.1.
 
     Examples
     --------
@@ -119,7 +119,8 @@ def weights(eigenvalues, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate
 
     Notes
     -----
-    An entry off the diagonal decays at the rate of its column. Merger and Goldt 2025, MG-B.1.
+    An entry off the diagonal decays at the rate of its column. Accuracy and range: top of the
+    module. Merger and Goldt 2025, MG-B.1.
 
     Examples
     --------
@@ -154,7 +155,7 @@ def objective(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
 
     Notes
     -----
-    Merger and Goldt 2025, MG-B.2.
+    Accuracy and range: top of the module. Merger and Goldt 2025, MG-B.2.
 
     Examples
     --------
@@ -193,7 +194,7 @@ def training_loss(
 
     Notes
     -----
-    Merger and Goldt 2025, MG-B.2.
+    Accuracy and range: top of the module. Merger and Goldt 2025, MG-B.2.
 
     Examples
     --------
@@ -247,7 +248,8 @@ def test_loss(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
     -----
     With a LossModes the bias follows the weights, :math:`b=-\sqrt{\bar\alpha}\,W\mu_0`, as for
     centred data.
-    For every step of a long training use `learning_curve`. Merger and Goldt 2025, MG-B.2.
+    For every step of a long training use `learning_curve`. Accuracy and range: top of the
+    module. Merger and Goldt 2025, MG-B.2.
 
     Examples
     --------

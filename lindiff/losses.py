@@ -12,8 +12,10 @@ at the optimum of a training set with variance floor :math:`c` (ridge penalty
 
 In all functions `alpha_bar` is a number, an array, or a `NoiseSchedule`, whose levels keep
 :math:`1-\bar\alpha` to full relative accuracy where the float `alpha_bar` has rounded it
-away. `alpha_bar` and `floor` broadcast. Relative accuracy is 1e-12 for every level of at
-least 1e-150, 0.99999 and closer to 1 included.
+away. `alpha_bar` and `floor` broadcast. Relative accuracy is 1e-12 for :math:`\bar\alpha` from
+1e-300 to 1, variances of 0 or from 1e-150 to 1e150, in one spectrum too, and floors of 0 or from
+5e-324 to 1e308. A loss beyond the largest float is ``inf``; moments that add up to more are
+refused. Losses below 1e-290 may come out as 0.
 
 Sources: Merger and Goldt 2025 (arXiv 2505.24769), ledger ids MG-6 to MG-11 and MG-14.
 """
@@ -66,7 +68,7 @@ def optimal_weights(eigenvalues, alpha_bar, *, floor=0.0):
 
     Notes
     -----
-    Merger and Goldt 2025, MG-8.
+    Relative error 1e-12 in the range at the top of the module. Merger and Goldt 2025, MG-8.
 
     Examples
     --------
@@ -107,8 +109,8 @@ def residual_loss(modes, alpha_bar, *, floor=0.0, per_mode=False):
 
     Notes
     -----
-    It equals `training_loss` plus :math:`\bar\alpha_tc\lVert W\rVert^2`. Merger and Goldt
-    2025, MG-9, first reading.
+    It equals `training_loss` plus :math:`\bar\alpha_tc\lVert W\rVert^2`. Relative error 1e-12 in
+    the range at the top of the module. Merger and Goldt 2025, MG-9, first reading.
 
     Examples
     --------
@@ -146,7 +148,8 @@ def training_loss(modes, alpha_bar, *, floor=0.0, per_mode=False):
 
     Notes
     -----
-    Merger and Goldt 2025, MG-9, second reading. Without a floor both readings agree.
+    Without a floor both readings agree. Relative error 1e-12 in the range at the top of the
+    module. Merger and Goldt 2025, MG-9, second reading.
 
     Examples
     --------
@@ -179,8 +182,8 @@ def test_loss(modes, alpha_bar, *, floor=0.0, per_mode=False):
 
     Notes
     -----
-    Only two moments of the population enter, whatever its law. Merger and Goldt 2025, MG-6
-    with population moments, MG-10.
+    Only two moments of the population enter, whatever its law. Relative error 1e-12 in the range
+    at the top of the module. Merger and Goldt 2025, MG-6 with population moments, MG-10.
 
     Examples
     --------
@@ -216,8 +219,8 @@ def gap(modes, alpha_bar, *, floor=0.0, per_mode=False):
 
     Notes
     -----
-    Terms of both signs are summed: the error is 1e-13 of the sum of their sizes. Merger and
-    Goldt 2025, MG-10.
+    Terms of both signs are summed: the error is 1e-12 of the sum of their sizes in the range at
+    the top of the module. Merger and Goldt 2025, MG-10.
 
     Examples
     --------

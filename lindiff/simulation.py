@@ -157,9 +157,16 @@ def average(
     A draw costs :math:`O(\min(N,d)^3)`, :math:`O(\min(N,d)^2)` for equal eigenvalues, and
     :math:`O(d)` per level; ``pair_alignment`` costs :math:`O(d^3)` and :math:`O(d^2)` per
     level. ``reverse_kl`` needs :math:`\ln\det(\Sigma_0+c)` only, since its other terms are
-    :math:`d+c\,\mathrm{Tr}\,\Sigma^{-1}` on average. ``pair_alignment`` trains two models per draw; every other quantity is then the mean
-    over both. The fitted slopes bias the mean at order ``1 / n_draws``, below the standard
-    error, which counts the slopes.
+    :math:`d+c\,\mathrm{Tr}\,\Sigma^{-1}` on average. ``pair_alignment`` trains two models per
+    draw; every other quantity is then the mean over both.
+
+    Range: N from 1 to 1e9, eigenvalues from 1e-150 to 1e150, in one spectrum too (not for
+    ``pair_alignment``, see `losses.alignment`), floors of 0 or from 5e-324 to 1e150,
+    :math:`\bar\alpha` from 1e-300 to 1. Rounding is 1e-9 of a quantity, or of d where terms
+    cancel (``gap``, ``alignment``, the divergences); what exceeds the largest float is ``inf``.
+
+    The fitted slopes bias the mean at order ``1 / n_draws``, below the standard error, which
+    counts the slopes.
 
     Examples
     --------

@@ -126,7 +126,7 @@ def test_alignment_of_any_size(first, second, truth, alpha_bar, floor, away):
     pair = ModelPair.from_denoisers(*models, [0.5 * away], [cov])
     with mpmath.workdps(60):
         ratio, c = (1 - mpmath.mpf(alpha_bar)) / mpmath.mpf(alpha_bar), mpmath.mpf(floor)
-        if 0 < ratio and ratio + c < mpmath.mpf(max(e, f)) * mpmath.mpf("1.0000001e-150"):
+        if ratio > 0 and ratio + c < mpmath.mpf(max(e, f)) * mpmath.mpf("1.0000001e-150"):
             with pytest.raises(ValueError, match="`alpha_bar` leaves noise below 1e-150"):
                 losses.alignment(pair, alpha_bar, floor=floor, other_floor=floor)
             return

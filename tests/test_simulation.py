@@ -427,7 +427,8 @@ def test_reverse_divergence_without_floor_is_the_exact_wishart_mean(estimated_me
     assert plain["reverse_kl"].standard_error < 0.05 * wanted
     assert exact["reverse_kl"].mean == pytest.approx(wanted, rel=1e-10)
     # Where the fit is singular the divergence of either direction is infinite.
-    singular = average(VALUES, 3, 0.5, np.random.default_rng(6), quantities="reverse_kl", n_draws=50)
+    rng = np.random.default_rng(6)
+    singular = average(VALUES, 3, 0.5, rng, quantities="reverse_kl", n_draws=50)
     assert singular["reverse_kl"].mean == np.inf
 
 
