@@ -24,13 +24,15 @@ def graded_svd(matrix):
 
     One-sided Jacobi rotations keep the small values of rows and columns of any scale.
     """
+    # The rotations call everything zero that is small in itself.
+    unit = np.abs(matrix).max() or 1.0
     # joba = 2: rows and columns of very different scale; jobu = 3: no left vectors.
     values, _, vectors, scale, _, info = lapack.dgejsv(
-        np.asfortranarray(matrix), joba=2, jobu=3, jobv=0
+        np.asfortranarray(matrix / unit), joba=2, jobu=3, jobv=0
     )
     if info != 0:
         raise np.linalg.LinAlgError("the singular values did not converge")
-    return values * (scale[0] / scale[1]), vectors
+    return values * (scale[0] / scale[1]) * unit, vectors
 
 
 def moments_of_data(data):

@@ -122,7 +122,8 @@ def best_time(modes, alpha_bar, *, floor=0.0, start=0.0):
 def _search(modes, level, start):
     way, second = start - level.optimum, modes.second_moments
     stiffness, surplus = _stiffness_and_surplus(level, second)
-    unit = np.max(stiffness, axis=1, keepdims=True, initial=np.finfo(float).tiny)
+    unit = np.maximum(stiffness, np.abs(surplus)).max(axis=1, keepdims=True)
+    unit = np.where(unit > 0, unit, 1.0)
     stiffness, pull = stiffness / unit, level.optimum * (surplus / unit)
 
     def loss(left, done):

@@ -16,9 +16,9 @@ factor per step is :math:`1-2\eta D_\nu` (stable below :math:`\eta D_\nu=1`).
 is a difference of large numbers: the relative accuracy is 1e-12, near the optimum and at
 :math:`\bar\alpha=1-10^{-16}` too, for variances and noise levels from 1e-150 to 1e150, floors
 from 5e-324 to 1e300, any finite time and up to :math:`2^{53}` steps (an n-th power of a factor
-beyond -1 has n times the rounding error). What grows beyond the largest float is ``inf``, with
-the sign of the oscillation. Averages over white training sets: pass
-`losses.LossModes.isotropic`.
+beyond -1 has n times the rounding error). What grows by more than the largest float is ``inf``,
+with the sign of the oscillation; a start that is the optimum up to rounding stays there. Averages
+over white training sets: pass `losses.LossModes.isotropic`.
 
 Sources: Merger and Goldt 2025 (arXiv 2505.24769), appendix B, ledger ids MG-B.1 to MG-B.3.
 """

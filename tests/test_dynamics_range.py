@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lindiff import dynamics, losses
 from lindiff.losses import LossModes
 
-EDGES = settings(derandomize=True, deadline=None, max_examples=150)
+EDGES = settings(derandomize=True, deadline=None, max_examples=60)
 FEW = settings(derandomize=True, deadline=None, max_examples=40)
 LEVELS = st.sampled_from([1.0, 1 - 2.0**-53, 0.99999, 0.5, 1e-3, 1e-150, 1e-300])
 FLOORS = st.sampled_from([0.0, 5e-324, 1e-300, 1e-14, 1.0, 1e160, 1e300])
@@ -18,7 +18,8 @@ MODES = st.lists(st.tuples(SIZES, SIZES), min_size=1, max_size=4)
 TIMES = st.sampled_from([0.0, 5e-324, 1e-9, 0.3, 50.0, 1e12, 1e300])
 RATES = st.sampled_from([1e-300, 1e-9, 1e-3, 0.4, 0.7, 3.0, 1e200])
 STEPS = st.sampled_from([0, 1, 2, 7, 1000, 10**6])
-STARTS = st.sampled_from([0.0, 1.0, -0.3, 1e100])
+# Not 1, the optimum at small levels: what is left of the way is then a matter of rounding.
+STARTS = st.sampled_from([0.0, 0.9, -0.3, 1e100])
 LARGEST = mpmath.mpf(np.finfo(float).max)
 
 
@@ -40,6 +41,9 @@ def exact_training(rows, alpha_bar, floor, start, left_of):
         whole = e + ratio + c
         left, done = left_of(a * whole)
         end, kept = noise / (a * whole), (e + c) / whole
+        if abs(left) > LARGEST:
+            # As stated: what has grown by more than the largest float is infinite.
+            left = mpmath.sign(left) * mpmath.mpf(10) ** 100_000
         if abs(left) > 1:
             w, misfit = end + left * (start - end), kept - noise * left * (start - end)
         else:
@@ -67,7 +71,8 @@ def compare(rows, time, alpha_bar, left_of, rtol, **options):
         for function, exact in zip(functions, total, strict=True):
             assert close(function(modes, time, alpha_bar, **options), exact, rtol)
             shares = function(modes, time, alpha_bar, per_mode=True, **options)
-            assert close(np.sum(shares), exact, rtol)
+            with np.errstate(over="ignore"):
+                assert close(np.sum(shares), exact, rtol)
 
 
 @EDGES
@@ -148,7 +153,7 @@ def test_best_times_of_any_size_beat_a_grid(rows, alpha_bar, floor, start):
     time, value = dynamics.best_time(modes, alpha_bar, **options)
     rates = dynamics.relaxation_rates(modes.eigenvalues, alpha_bar, floor=floor)
     low, high = np.log10(rates).min(), np.log10(rates).max()
-    grid = 10.0 ** np.linspace(max(-high - 3, -307), min(2 - low, 307), 6000)
+    grid = 10.0 ** np.linspace(*np.clip([-high - 3, 2 - low], -307, 307), 6000)
     curve = dynamics.test_loss(modes, grid, alpha_bar, **options)
     assert not np.isnan(time)
     assert value <= curve.min() * (1 + 1e-9)

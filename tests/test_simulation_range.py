@@ -11,7 +11,7 @@ from lindiff.losses import LossModes
 from lindiff.schedules import NoiseSchedule
 from lindiff.simulation import QUANTITIES, average
 
-FEW = settings(derandomize=True, deadline=None, max_examples=8)
+FEW = settings(derandomize=True, deadline=None, max_examples=5)
 SPECTRA = st.sampled_from([(1.0,), (1.0, 1.0), (3.0, 1.0, 0.2), (1.0, 1e-9), (2.0, 1.0, 0.0)])
 SIZES = st.sampled_from([1, 2, 3, 8, 40, 10**6, 10**9])
 POWERS = {"trace_inverse": -1, "trace_inverse_squared": -2, "population_trace_squared": -1}
