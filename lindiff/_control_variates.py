@@ -9,11 +9,14 @@ _RANK_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """First and centred second moments of n draws of outputs (m,) and controls (p,)."""
+    """Means, norms and products of the deviations of n draws of outputs (m,) and controls (p,).
+
+    The spread of the outputs is kept as a root, since their squares may overflow.
+    """
 
     count: int
     output_mean: np.ndarray
-    output_square: np.ndarray
+    output_norm: np.ndarray
     control_mean: np.ndarray
     control_square: np.ndarray
     cross: np.ndarray
@@ -25,8 +28,10 @@ class Moments:
         # Infinite outputs are legitimate; their spread is then undefined.
         with np.errstate(invalid="ignore"):
             y, x = outputs - output_mean, controls - control_mean
-            square, cross = np.sum(y**2, axis=0), np.einsum("np,nm->pm", x, y)
-        return cls(len(outputs), output_mean, square, control_mean, x.T @ x, cross)
+            unit = np.abs(y).max(axis=0)
+            norm = unit * np.sqrt(np.sum((y / np.where(unit == 0, 1.0, unit)) ** 2, axis=0))
+            cross = np.einsum("np,nm->pm", x, y)
+        return cls(len(outputs), output_mean, norm, control_mean, x.T @ x, cross)
 
     def merged(self, other):
         """Moments of both sets of draws together."""
@@ -38,8 +43,8 @@ class Moments:
             return Moments(
                 count,
                 # Not as a step from one mean to the other, which would turn infinite means to nan.
-                (self.count * self.output_mean + other.count * other.output_mean) / count,
-                self.output_square + other.output_square + share * y**2,
+                self.output_mean * (self.count / count) + other.output_mean * (other.count / count),
+                np.hypot(np.hypot(self.output_norm, other.output_norm), np.sqrt(share) * np.abs(y)),
                 self.control_mean + x * (other.count / count),
                 self.control_square + other.control_square + share * np.outer(x, x),
                 self.cross + other.cross + share * np.outer(x, y),
@@ -48,8 +53,8 @@ class Moments:
 
 def plain_estimate(moments):
     """Mean and standard error of every output, shapes (m,)."""
-    error = np.sqrt(moments.output_square / (moments.count * (moments.count - 1)))
-    return moments.output_mean, error
+    error = moments.output_norm / np.sqrt(moments.count * (moments.count - 1.0))
+    return moments.output_mean, np.where(np.isinf(moments.output_mean), np.nan, error)
 
 
 def controlled_estimate(moments, expected):
@@ -65,9 +70,11 @@ def controlled_estimate(moments, expected):
     directions = axes[:, used] / np.sqrt(strength[used])
     slopes = directions.T @ (moments.cross / scale[:, None])
     offset = directions.T @ ((expected - moments.control_mean) / scale)
+    norm = moments.output_norm
     with np.errstate(invalid="ignore"):
-        rest = np.maximum(moments.output_square - np.sum(slopes**2, axis=0), 0.0)
-        variance = rest / (moments.count - 1 - np.count_nonzero(used))
+        explained = np.sum((slopes / np.where(norm == 0, 1.0, norm)) ** 2, axis=0)
+        rest = np.maximum(1.0 - explained, 0.0) / (moments.count - 1 - np.count_nonzero(used))
         mean = moments.output_mean + offset @ slopes
-    mean = np.where(np.isinf(moments.output_mean), moments.output_mean, mean)
-    return mean, np.sqrt(variance * (1.0 / moments.count + offset @ offset))
+    infinite = np.isinf(moments.output_mean)
+    error = norm * np.sqrt(rest * (1.0 / moments.count + offset @ offset))
+    return np.where(infinite, moments.output_mean, mean), np.where(infinite, np.nan, error)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.linalg
+from scipy.linalg import lapack
 
 from lindiff import _check
 from lindiff._empirical import training_set
@@ -16,6 +17,22 @@ def spectrum_of_covariance(cov, dimension):
     if values[0] < -1e-12 * max(dimension * values[-1], 0.0):
         raise ValueError("`cov` has a negative eigenvalue; a covariance must not")
     return np.clip(values[::-1], 0.0, None), vectors[:, ::-1]
+
+
+def graded_svd(matrix):
+    """Return singular values and right vectors (columns) of a matrix with rows >= columns.
+
+    One-sided Jacobi rotations keep the small values of rows and columns of any scale.
+    """
+    # The rotations call everything zero that is small in itself.
+    unit = np.abs(matrix).max() or 1.0
+    # joba = 2: rows and columns of very different scale; jobu = 3: no left vectors.
+    values, _, vectors, scale, _, info = lapack.dgejsv(
+        np.asfortranarray(matrix / unit), joba=2, jobu=3, jobv=0
+    )
+    if info != 0:
+        raise np.linalg.LinAlgError("the singular values did not converge")
+    return values * (scale[0] / scale[1]) * unit, vectors
 
 
 def moments_of_data(data):

@@ -38,7 +38,9 @@ class LossModes:
     -----
     These numbers are all that the losses of Merger and Goldt 2025 (MG-6, MG-9, MG-10) need.
     Directions without training points, of which N < d leaves at least d - N + 1, share one
-    mode of eigenvalue 0.
+    mode of eigenvalue 0. Data may have any unit from 1e-150 to 1e150: the relative error of a
+    moment is 1e-12 of the largest one, and that of an eigenvalue 1e-15 of the largest singular
+    value over its own.
 
     Examples
     --------
@@ -63,6 +65,13 @@ class LossModes:
             if value.shape not in ((), eigenvalues.shape):
                 raise ValueError(f"`{name}` must be a number or have shape {eigenvalues.shape}")
             _store(self, name, np.broadcast_to(value, eigenvalues.shape))
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = self.multiplicities @ (self.eigenvalues + self.variances + self.shifts)
+        if not np.isfinite(total):
+            raise ValueError(
+                "`eigenvalues`, `variances` and `shifts` add up to more than the largest float; "
+                "measure the data in a larger unit"
+            )
 
     @property
     def dimension(self):
@@ -168,10 +177,8 @@ class LossModes:
         return _assemble(cls, denoiser, mean, np.maximum(variances, 0.0), rest)
 
     @classmethod
-    def isotropic(cls, dimension, n_samples, *, variance=1.0, n_nodes=512):
+    def isotropic(cls, dimension, n_samples, *, variance=1.0, estimated_mean=False, n_nodes=512):
         r"""Average training set of many points of a white population.
-
-        .. math:: \frac1d\sum_\nu f(\hat\lambda_\nu)\;\to\;\int f(x)\,\rho_{\rm MP}(x)\,dx
 
         Parameters
         ----------
@@ -179,6 +186,9 @@ class LossModes:
             d and N; only the ratio d / N shapes the spectrum.
         variance : float
             Population variance of each coordinate, > 0.
+        estimated_mean : bool
+            Whether the mean of the data is estimated too: N - 1 degrees of freedom are left for
+            the covariance, and the squared error of the mean is on average the variance over N.
         n_nodes : int
             Nodes of the quadrature.
 
@@ -186,15 +196,15 @@ class LossModes:
         -------
         LossModes
             Nodes as eigenvalues, weights times d as multiplicities; the mode of eigenvalue 0
-            comes last if N < d.
+            comes last if fewer than d degrees of freedom are left.
 
         Notes
         -----
         Gauss quadrature for the Marcenko-Pastur law, whose recurrence coefficients are
         constant. For losses at :math:`z=\sigma^2+c` (in units of the variance) it has
         converged to rounding for `n_nodes` above :math:`18/\sqrt z` at N = d, the worst
-        case. The limit leaves out corrections of relative order 1/d, and the mean of the
-        data counts as known. Merger and Goldt 2025, MG-MP, MG-F2d.
+        case, for N from 1 to 1e9 and beyond. The limit leaves out corrections of relative
+        order 1/d. Merger and Goldt 2025, MG-MP, MG-F2d.
 
         Examples
         --------
@@ -203,31 +213,35 @@ class LossModes:
         (2.0, 4.0)
         """
         d, n = (
-            _check.positive_int("dimension", dimension),
-            _check.positive_int("n_samples", n_samples),
+            float(_check.as_array(name, _check.positive_int(name, value)))
+            for name, value in (("dimension", dimension), ("n_samples", n_samples))
         )
         scale = float(_check.as_array("variance", _check.positive("variance", variance), ndim=0))
+        degrees, shift = (n - 1.0, scale / n) if estimated_mean else (n, 0.0)
         size = _check.positive_int("n_nodes", n_nodes)
+        if degrees == 0:
+            return cls([0.0], scale, shift, d)
         # Non-zero eigenvalues of the smaller of the two Gram matrices, as a law with mass 1.
-        ratio = min(d, n) / max(d, n)
+        rank, larger = min(d, degrees), max(d, degrees)
+        ratio = rank / larger
         diagonal = np.full(size, 1.0 + ratio)
         diagonal[0] = 1.0
         nodes, vectors = linalg.eigh_tridiagonal(diagonal, np.full(size - 1, np.sqrt(ratio)))
-        weights = min(d, n) * vectors[0] ** 2
-        nodes = np.maximum(nodes, 0.0) * scale * max(1.0, d / n)
+        weights = rank * vectors[0] ** 2
+        with np.errstate(over="ignore"):
+            nodes = np.maximum(nodes, 0.0) * scale * (larger / n)
         used = weights > 0
         nodes, weights = nodes[used][::-1], weights[used][::-1]
-        if n < d:
-            nodes, weights = np.append(nodes, 0.0), np.append(weights, d - n)
-        return cls(nodes, scale, 0.0, weights)
+        if degrees < d:
+            nodes, weights = np.append(nodes, 0.0), np.append(weights, d - degrees)
+        return cls(nodes, scale, shift, weights)
 
 
 def noise_to_signal(alpha_bar):
     r"""Return :math:`\sigma^2=(1-\bar\alpha)/\bar\alpha` of levels or of a schedule."""
-    if isinstance(alpha_bar, NoiseSchedule):
-        return np.square(alpha_bar.sigma)
+    schedule = isinstance(alpha_bar, NoiseSchedule)
     with np.errstate(over="ignore"):
-        square = np.square(np.asarray(alpha_bar_to_sigma(alpha_bar)))
+        square = np.square(alpha_bar.sigma if schedule else alpha_bar_to_sigma(alpha_bar))
     if not np.all(np.isfinite(square)):
         raise ValueError("`alpha_bar` is so small that 1 / alpha_bar overflows; use a larger one")
     return square
@@ -245,7 +259,14 @@ def levels(eigenvalues, alpha_bar, floor):
     ratio, floor = np.broadcast_arrays(
         noise_to_signal(alpha_bar), _check.non_negative("floor", floor)
     )
-    if np.any(ratio + floor == 0) and np.min(eigenvalues) == 0:
+    with np.errstate(over="ignore"):
+        whole = ratio + floor + np.max(eigenvalues)
+    if not np.all(np.isfinite(whole)):
+        raise ValueError(
+            "`floor`, 1 / alpha_bar and the variances add up to more than the largest float; "
+            "measure the data in a larger unit"
+        )
+    if np.min(eigenvalues) == 0 and np.any(ratio + floor == 0):
         raise ValueError(
             "`alpha_bar` must be below 1 where a variance is 0; pass a smaller one or a floor"
         )

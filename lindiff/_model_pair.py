@@ -6,6 +6,8 @@ import numpy as np
 
 from lindiff._loss_modes import levels, population
 
+_SPREAD = 1e150
+
 
 @dataclass(frozen=True, eq=False)
 class ModelPair:
@@ -168,14 +170,36 @@ def alignment(pair, alpha_bar, *, floor=0.0, other_floor=0.0):
 
 
 def _distance(pair, ratio, floor, other):
-    difference = (pair.other_eigenvalues - pair.eigenvalues[:, None] + (other - floor)) ** 2
-    left = 1.0 / (pair.eigenvalues + (ratio + floor)[:, None])
-    right = 1.0 / (pair.other_eigenvalues + (ratio + other)[:, None])
-    squares = right**2
-    spread = np.sum((left**2 @ (pair.weighted_overlaps * difference)) * squares, axis=1)
-    spread += ratio * np.sum((left**2 @ (pair.overlaps * difference)) * squares, axis=1)
-    moved = left @ pair.shifts - right @ pair.other_shifts
-    return ratio * (np.maximum(spread, 0.0) + np.sum(moved**2, axis=1))
+    result, used = np.zeros(ratio.size), ratio > 0
+    ratio = ratio[used]
+    values, others = pair.eigenvalues, pair.other_eigenvalues
+    z, other_z = (ratio + floor)[:, None], (ratio + other)[:, None]
+    difference = others - values[:, None] + (other - floor)
+    unit, weight = _largest(difference), _largest(pair.weighted_overlaps)
+    largest = max(values.max(), others.max(), unit)
+    if np.any(np.minimum(z, other_z) < largest / _SPREAD):
+        raise ValueError(
+            f"`alpha_bar` leaves noise below {1 / _SPREAD:.0e} of the largest variance or floor of "
+            "`pair`; pass a smaller one, or larger floors"
+        )
+    # In these units no square overflows, and none vanishes that counts.
+    difference = (difference / unit) ** 2
+    left, right = (z / (values + z)) ** 2, (unit / (others + other_z)) ** 2
+    weighted = left @ (pair.weighted_overlaps / weight * difference)
+    plain = left @ (pair.overlaps * difference)
+    root = np.sqrt(ratio)[:, None]
+    with np.errstate(over="ignore"):
+        spread = np.sum(weighted * right, axis=1) * (weight / z[:, 0]) * (ratio / z[:, 0])
+        spread = spread + np.sum(plain * right, axis=1) * (ratio / z[:, 0]) ** 2
+        moved = (root / (values + z)) @ pair.shifts - (
+            root / (others + other_z)
+        ) @ pair.other_shifts
+        result[used] = np.maximum(spread, 0.0) + np.sum(moved**2, axis=1)
+    return result
+
+
+def _largest(values):
+    return np.abs(values).max() or 1.0
 
 
 def _bordered(block, column, row, corner):

@@ -18,7 +18,7 @@ def job(setting, root, first, count):
     """Job for the draws first, ..., first + count - 1 of a setting, seeded by `root`."""
     sequence = root.seed_seq
     key = {
-        "format": 1,
+        "format": 2,
         "version": lindiff.__version__,
         "eigenvalues": _digest(setting.eigenvalues),
         "n_samples": setting.n_samples,

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import special
 
 from lindiff import losses, spectra
-from lindiff._kernel_sums import atoms, kernel_sums
+from lindiff._kernel_sums import atoms, trace_sums
 from lindiff._loss_modes import levels
 from lindiff._wishart import decompose
 from lindiff.denoisers import AffineDenoiser
@@ -20,6 +20,7 @@ QUANTITIES = (
     "alignment",
     "pair_alignment",
     "kl",
+    "reverse_kl",
     "log_det",
     "trace_inverse",
     "trace_inverse_squared",
@@ -47,6 +48,11 @@ class Setting:
         return self.n_samples - self.estimated_mean
 
     @property
+    def unit(self):
+        """Unit of the controls, whose squares neither overflow nor vanish in it."""
+        return self.eigenvalues.max() or 1.0
+
+    @property
     def invertible(self):
         """Whether the inverse sample covariance has the moments a control needs."""
         full = np.all(self.eigenvalues > 0)
@@ -72,6 +78,7 @@ def _row(setting, modes, trained):
         "alignment": lambda: _to_optimum(setting, modes),
         "pair_alignment": lambda: _between(setting, trained, ratio, z),
         "kl": lambda: np.broadcast_to(_kl(setting, modes), z.shape),
+        "reverse_kl": lambda: np.broadcast_to(_reverse_kl(setting, modes), z.shape),
         "log_det": lambda: _log_det(modes, z),
         "trace_inverse": lambda: _trace(modes, 1.0, z, 1),
         "trace_inverse_squared": lambda: _trace(modes, 1.0, z, 2),
@@ -86,9 +93,9 @@ def _row(setting, modes, trained):
 
 def expected_controls(setting):
     """Exact expectations of the controls of `one_draw`, known from the Wishart law."""
-    values, n, f = setting.eigenvalues, setting.n_samples, setting.degrees
-    first, second = values.sum(), np.sum(values**2)
-    known = [f * first / n, f * second / n, f * ((f + 1) * second + first**2) / n**2]
+    values, n, f = setting.eigenvalues / setting.unit, setting.n_samples, setting.degrees
+    first, second, share = values.sum(), np.sum(values**2), f / n
+    known = [share * first, share * second, share * ((f + 1) / n * second + first**2 / n)]
     if setting.invertible:
         d = values.size
         halves = 0.5 * (f - np.arange(d))
@@ -98,7 +105,8 @@ def expected_controls(setting):
 
 
 def _controls(setting, modes):
-    values, along, many = modes.eigenvalues, modes.variances, modes.multiplicities
+    values, along = modes.eigenvalues / setting.unit, modes.variances / setting.unit
+    many = modes.multiplicities
     found = [np.sum(many * x) for x in (values, along * values, values**2)]
     if setting.invertible:
         found += [np.sum(np.log(values)), np.sum(along / values)]
@@ -156,9 +164,24 @@ def _kl(setting, modes):
     return np.where(singular, np.inf, 0.5 * value)
 
 
+def _reverse_kl(setting, modes):
+    r"""The divergence with :math:`\Sigma^{-1}` at its expectation.
+
+    The trace of :math:`\Sigma^{-1}\Sigma_0` and the square of the error of the mean in units of
+    :math:`\Sigma` make d together, whether the mean is known or not.
+    """
+    values, floor = setting.eigenvalues, setting.floor
+    singular = (floor == 0) & (modes.eigenvalues.min() == 0)
+    safe = np.where(singular, 1.0, floor)
+    with np.errstate(over="ignore"):
+        value = (safe[..., None] / values).sum(axis=-1)
+    value = value - _log_det(modes, safe) + np.log(values).sum()
+    return np.where(singular, np.inf, 0.5 * value)
+
+
 def _trace(modes, weights, z, power):
     nodes, masses = atoms(modes.eigenvalues, modes.multiplicities * weights, np.size(z))
-    return kernel_sums(nodes, masses[:, None], z, power)[..., 0]
+    return trace_sums(nodes, masses, z, power)
 
 
 def _log_det(modes, z):

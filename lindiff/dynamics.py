@@ -2,7 +2,8 @@ r"""Weights and losses of one linear denoiser while it learns.
 
 Training at one noise level moves the weights down the gradient of
 :math:`L_t+\gamma_t\lVert W\rVert^2`, :math:`\gamma_t=\bar\alpha_tc`, on centred data and from a
-start :math:`w(0)` that is diagonal in the eigenbasis of the training set. Time is
+start :math:`w(0)` that is diagonal in the eigenbasis of the training set; on data with a mean,
+whose bias learns at the same time, with a `JointModes` for the training set. Time is
 :math:`\tau=\eta\times` steps, and the loss carries no factor 1/2: with
 
 .. math:: D_\nu=\bar\alpha\hat\lambda_\nu+1-\bar\alpha+\bar\alpha c
@@ -13,8 +14,11 @@ factor per step is :math:`1-2\eta D_\nu` (stable below :math:`\eta D_\nu=1`).
 
 `time`, `alpha_bar` (a number, an array or a `NoiseSchedule`) and `floor` broadcast. No value
 is a difference of large numbers: the relative accuracy is 1e-12, near the optimum and at
-:math:`\bar\alpha=0.99999` too. Averages over white training sets: pass
-`losses.LossModes.isotropic`.
+:math:`\bar\alpha=1-10^{-16}` too, for variances and noise levels from 1e-150 to 1e150, floors
+from 5e-324 to 1e300, any finite time and up to :math:`2^{53}` steps (an n-th power of a factor
+beyond -1 has n times the rounding error). What grows by more than the largest float is ``inf``,
+with the sign of the oscillation; a start that is the optimum up to rounding stays there. Averages
+over white training sets: pass `losses.LossModes.isotropic`.
 
 Sources: Merger and Goldt 2025 (arXiv 2505.24769), appendix B, ledger ids MG-B.1 to MG-B.3.
 """
@@ -22,12 +26,14 @@ Sources: Merger and Goldt 2025 (arXiv 2505.24769), appendix B, ledger ids MG-B.1
 import numpy as np
 
 from lindiff import _check
+from lindiff._joint_training import JointModes, joint_loss, weights_and_bias
 from lindiff._learning_curves import LearningCurve, learning_curve
 from lindiff._loss_modes import check_modes, levels
 from lindiff._stopping import best_mode_times, best_time
 from lindiff._training import Level, progress, rate, start_of
 
 __all__ = [
+    "JointModes",
     "LearningCurve",
     "best_mode_times",
     "best_time",
@@ -37,6 +43,7 @@ __all__ = [
     "test_loss",
     "training_loss",
     "weights",
+    "weights_and_bias",
 ]
 
 _BLOCK = 1 << 17
@@ -67,7 +74,7 @@ def relaxation_rates(eigenvalues, alpha_bar, *, floor=0.0):
 
     Notes
     -----
-    Merger and Goldt 2025, MG-B.1.
+    Relative error 1e-14 in the range at the top of the module. Merger and Goldt 2025, MG-B.1.
 
     Examples
     --------
@@ -75,7 +82,8 @@ def relaxation_rates(eigenvalues, alpha_bar, *, floor=0.0):
     array([2. , 0.5])
     """
     eigenvalues = _check.as_spectrum("eigenvalues", eigenvalues)
-    return 2.0 * Level.build(eigenvalues, *levels(eigenvalues, alpha_bar, floor)).curvature
+    with np.errstate(over="ignore"):
+        return 2.0 * Level.build(eigenvalues, *levels(eigenvalues, alpha_bar, floor)).curvature
 
 
 def weights(eigenvalues, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=None):
@@ -111,7 +119,8 @@ def weights(eigenvalues, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate
 
     Notes
     -----
-    An entry off the diagonal decays at the rate of its column. Merger and Goldt 2025, MG-B.1.
+    An entry off the diagonal decays at the rate of its column. Accuracy and range: top of the
+    module. Merger and Goldt 2025, MG-B.1.
 
     Examples
     --------
@@ -146,7 +155,7 @@ def objective(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
 
     Notes
     -----
-    Merger and Goldt 2025, MG-B.2.
+    Accuracy and range: top of the module. Merger and Goldt 2025, MG-B.2.
 
     Examples
     --------
@@ -154,6 +163,9 @@ def objective(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
     >>> round(objective(LossModes([1.0], [1.0]), 50.0, 0.75, floor=1.0), 4)
     0.8571
     """
+    if isinstance(modes, JointModes):
+        options = floor, start, learning_rate, per_mode
+        return joint_loss(modes, "objective", time, alpha_bar, *options)
     second = check_modes(modes).eigenvalues
     return _along(modes, (second, 1.0), time, alpha_bar, floor, start, learning_rate, per_mode)
 
@@ -182,7 +194,7 @@ def training_loss(
 
     Notes
     -----
-    Merger and Goldt 2025, MG-B.2.
+    Accuracy and range: top of the module. Merger and Goldt 2025, MG-B.2.
 
     Examples
     --------
@@ -190,6 +202,9 @@ def training_loss(
     >>> training_loss(LossModes([1.0], [1.0]), 0.0, 0.75)
     1.0
     """
+    if isinstance(modes, JointModes):
+        options = floor, start, learning_rate, per_mode
+        return joint_loss(modes, "training", time, alpha_bar, *options)
     second = check_modes(modes).eigenvalues
     return _along(modes, (second, 0.0), time, alpha_bar, floor, start, learning_rate, per_mode)
 
@@ -202,7 +217,8 @@ def test_loss(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
 
     Parameters
     ----------
-    modes : losses.LossModes
+    modes : losses.LossModes or JointModes
+        With a `JointModes` the bias learns too, from 0.
     time : float or array_like, shape (...)
         Training time :math:`\tau\ge0`, finite.
     alpha_bar : float, array_like or NoiseSchedule, shape (...)
@@ -210,11 +226,11 @@ def test_loss(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
     floor : float or array_like
         :math:`c\ge0`; broadcasts with the two above.
     start : float or array_like, shape (k,)
-        Weights :math:`w_\nu(0)` before training.
+        Weights :math:`w_\nu(0)` before training; one number with a `JointModes`.
     learning_rate : float, optional
         Step :math:`\eta>0` of gradient descent; `time` is then a whole number of steps.
     per_mode : bool
-        Return the share of each mode instead of the total.
+        Return the share of each mode instead of the total; not with a `JointModes`.
 
     Returns
     -------
@@ -223,15 +239,17 @@ def test_loss(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
     Raises
     ------
     TypeError
-        If `modes` is no LossModes.
+        If `modes` is neither of the two.
     ValueError
         If an argument is out of range or has a wrong shape, or `time` is no whole number of
         steps.
 
     Notes
     -----
-    The bias follows the weights, :math:`b=-\sqrt{\bar\alpha}\,W\mu_0`, as for centred data.
-    For every step of a long training use `learning_curve`. Merger and Goldt 2025, MG-B.2.
+    With a LossModes the bias follows the weights, :math:`b=-\sqrt{\bar\alpha}\,W\mu_0`, as for
+    centred data.
+    For every step of a long training use `learning_curve`. Accuracy and range: top of the
+    module. Merger and Goldt 2025, MG-B.2.
 
     Examples
     --------
@@ -239,6 +257,9 @@ def test_loss(modes, time, alpha_bar, *, floor=0.0, start=0.0, learning_rate=Non
     >>> test_loss(LossModes([1.0, 0.0], [1.0, 1.0]), [0.0, 0.5, 50.0], 0.5).round(4)
     array([2.    , 1.0904, 1.5   ])
     """
+    if isinstance(modes, JointModes):
+        options = floor, start, learning_rate, per_mode
+        return joint_loss(modes, "test", time, alpha_bar, *options)
     second = check_modes(modes).second_moments
     return _along(modes, (second, 0.0), time, alpha_bar, floor, start, learning_rate, per_mode)
 
@@ -262,7 +283,8 @@ def _along(modes, moments, time, alpha_bar, floor, start, learning_rate, per_mod
         left, done = progress(level.curvature, times[:, None], eta)
         second = moments[0] + moments[1] * floors[:, None]
         shares = level.loss(left, done, start, second)
-        part = modes.multiplicities * shares if per_mode else shares @ modes.multiplicities
+        with np.errstate(over="ignore"):
+            part = modes.multiplicities * shares if per_mode else shares @ modes.multiplicities
         result[first : first + rows] = part
     if per_mode:
         return result.reshape(*shape, size)

@@ -4,7 +4,7 @@ Every theory curve of a trained linear denoiser is drawn against these numbers. 
 training set of N Gaussian points: one decomposition of its covariance serves all noise
 levels and floors. The draws are exact for every N and d; nothing is expanded or averaged by
 theory except the error of the sample mean, which is independent of the covariance and enters
-by its conditional expectation.
+by its conditional expectation, and what ``reverse_kl`` says.
 
 Work is cut into jobs that run through joblib. The caller chooses where, for example with
 ``joblib.parallel_config(n_jobs=2)`` or, on a Dask cluster,
@@ -107,7 +107,7 @@ def average(
     Parameters
     ----------
     eigenvalues : array_like, shape (d,)
-        Eigenvalues >= 0 of the population covariance; positive for the quantity ``"kl"``.
+        Eigenvalues >= 0 of the population covariance; positive for the divergences.
     n_samples : int or array_like of int, shape (...)
         Sizes N of the training sets.
     alpha_bar : float, array_like or NoiseSchedule
@@ -120,7 +120,8 @@ def average(
         Names from `QUANTITIES`: ``residual_loss`` (penalty counted), ``training_loss`` (not
         counted), ``test_loss``, ``gap``; ``alignment`` with the population optimum without
         floor; ``pair_alignment`` of two models of independent sets of equal size;
-        ``kl``, the divergence of the truth from the fitted Gaussian; and, with
+        ``kl``, the divergence of the truth from the fitted Gaussian; ``reverse_kl``, that of
+        the fitted Gaussian from the truth; and, with
         :math:`z=(1-\bar\alpha)/\bar\alpha+c` and :math:`Q=(\Sigma_0+z)^{-1}`, ``log_det``
         :math:`-\ln\det Q`, ``trace_inverse`` :math:`\mathrm{Tr}\,Q`,
         ``trace_inverse_squared`` :math:`\mathrm{Tr}\,Q^2`, ``population_trace``
@@ -155,9 +156,17 @@ def average(
     -----
     A draw costs :math:`O(\min(N,d)^3)`, :math:`O(\min(N,d)^2)` for equal eigenvalues, and
     :math:`O(d)` per level; ``pair_alignment`` costs :math:`O(d^3)` and :math:`O(d^2)` per
-    level. ``pair_alignment`` trains two models per draw; every other quantity is then the mean
-    over both. The fitted slopes bias the mean at order ``1 / n_draws``, below the standard
-    error, which counts the slopes.
+    level. ``reverse_kl`` needs :math:`\ln\det(\Sigma_0+c)` only, since its other terms are
+    :math:`d+c\,\mathrm{Tr}\,\Sigma^{-1}` on average. ``pair_alignment`` trains two models per
+    draw; every other quantity is then the mean over both.
+
+    Range: N from 1 to 1e9, eigenvalues from 1e-150 to 1e150, in one spectrum too (not for
+    ``pair_alignment``, see `losses.alignment`), floors of 0 or from 5e-324 to 1e150,
+    :math:`\bar\alpha` from 1e-300 to 1. Rounding is 1e-9 of a quantity, or of d where terms
+    cancel (``gap``, ``alignment``, the divergences); what exceeds the largest float is ``inf``.
+
+    The fitted slopes bias the mean at order ``1 / n_draws``, below the standard error, which
+    counts the slopes.
 
     Examples
     --------
@@ -198,12 +207,12 @@ def average(
 
 
 def _sizes(n_samples):
-    sizes = np.asarray(n_samples)
+    shape = _check.as_array("n_samples", n_samples).shape
+    # As objects, so that a boolean in a list stays one.
+    sizes = np.asarray(n_samples, dtype=object).ravel()
     if sizes.size == 0:
         raise ValueError("`n_samples` is empty; pass at least one size")
-    for n in sizes.ravel():
-        _check.positive_int("n_samples", n)
-    return sizes
+    return np.reshape([_check.positive_int("n_samples", n) for n in sizes], shape)
 
 
 def _setting(eigenvalues, n_samples, alpha_bar, floor, estimated_mean, quantities):
@@ -216,8 +225,9 @@ def _setting(eigenvalues, n_samples, alpha_bar, floor, estimated_mean, quantitie
             raise ValueError(f"`quantities` has {name!r}; choose from {QUANTITIES}")
     if not names:
         raise ValueError(f"`quantities` is empty; choose from {QUANTITIES}")
-    if "kl" in names and np.any(values == 0):
-        raise ValueError("`eigenvalues` must be positive for the quantity 'kl'")
+    for name in names:
+        if "kl" in name and np.any(values == 0):
+            raise ValueError(f"`eigenvalues` must be positive for the quantity {name!r}")
     floor = np.asarray(_check.non_negative("floor", floor))
     setting = Setting(values, n_samples, alpha_bar, floor, bool(estimated_mean), names)
     full = setting.degrees >= values.size and np.all(values > 0)
