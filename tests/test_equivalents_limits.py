@@ -89,6 +89,80 @@ def test_finite_size_theory_without_floor_approaches_the_exact_result(exponent):
     assert abs(corrected[-1]) < 0.05 * abs(leading[-1])
 
 
+@pytest.mark.parametrize("estimated", [False, True])
+@pytest.mark.parametrize("model_first", [False, True])
+@pytest.mark.parametrize("exponent", [0.0, 1.5])
+def test_finite_size_corrections_of_both_divergences_and_means(exponent, model_first, estimated):
+    errors = []
+    given = dict(model_first=model_first, estimated_mean=estimated)
+    for d in (25, 50, 100, 200):
+        exact = eq.kl_wishart(d, 4 * d, **given)
+        errors.append(exact - eq.kl(spectra.power_law(d, exponent), 4 * d, one_loop=True, **given))
+    # A total of order d, with its terms of orders d and 1: an error of order 1/d is left.
+    assert_allclose(np.divide(errors[:-1], errors[1:]), 2.0, rtol=0.1)
+    assert abs(errors[-1]) < 1e-3
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_exact_trace_of_the_inverse(estimated):
+    given = dict(estimated_mean=estimated)
+    rng, values, n, d = np.random.default_rng(6), np.array([3.0, 1.0, 0.1, 0.02]), 12, 4
+    data = rng.standard_normal((8000, n, 4)) * np.sqrt(values)
+    if estimated:
+        data -= data.mean(axis=1, keepdims=True)
+    covariance = np.swapaxes(data, 1, 2) @ data / n
+    drawn = np.einsum("kii->ki", np.linalg.inv(covariance)) @ values
+    exact = eq.trace_inverse_wishart(d, n, **given)
+    assert abs(drawn.mean() - exact) < 4 * drawn.std() / np.sqrt(8000)
+    assert exact == n * d / (n - d - 1 - estimated)
+    below = eq.trace_inverse_wishart(d, np.arange(2, d + 2 + estimated), **given)
+    assert np.isinf(below).all()
+    assert np.isfinite(eq.trace_inverse_wishart(d, d + 1.5 + estimated, **given))
+    errors = []
+    for size in (20, 40, 80):
+        flat = spectra.power_law(size, 1.0)
+        setting = flat, 3 * size, 1e-9 * flat[-1]
+        leading = eq.trace_resolvent(*setting, weights=flat, one_loop=True, **given)
+        errors.append(eq.trace_inverse_wishart(size, 3 * size, **given) / leading - 1)
+    assert_allclose(np.divide(errors[:-1], errors[1:]), 4.0, rtol=0.15)
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_divergence_with_the_model_first(estimated):
+    rng, values, n = np.random.default_rng(7), np.array([3.0, 1.0, 0.1, 0.02]), 12
+    data = rng.standard_normal((6000, n, 4)) * np.sqrt(values)
+    mean = data.mean(axis=1, keepdims=True) if estimated else np.zeros((6000, 1, 4))
+    covariance = np.swapaxes(data - mean, 1, 2) @ (data - mean) / n
+    zero, truth = np.zeros(4), np.diag(values)
+    kl = np.array(
+        [gaussians.kl_gaussian(m[0], s, zero, truth) for m, s in zip(mean, covariance, strict=True)]
+    )
+    exact = eq.kl_wishart(4, n, model_first=True, estimated_mean=estimated)
+    assert abs(kl.mean() - exact) < 4 * kl.std() / np.sqrt(6000)
+
+
+def test_many_samples_with_an_estimated_mean():
+    values, level = spectra.power_law(30, 1.0), np.array([0.9, 0.0163])
+    given = dict(estimated_mean=True)
+    limit = eq.alignment_many_samples(values, 1e8, level, **given)
+    assert_allclose(eq.alignment(values, 1e8, level, one_loop=True, **given), limit, rtol=1e-5)
+    known = eq.alignment_many_samples(values, 1e8, level)
+    noise = (1 - level) / level
+    mean = noise / 1e8 * np.sum(values[:, None] / (values[:, None] + noise) ** 2, axis=0)
+    assert_allclose(limit, known + mean, rtol=1e-12)
+
+
+def test_gap_at_small_noise_with_an_estimated_mean():
+    values, n = spectra.power_law(20, 1.0), np.array([5.0, 10.0, 18.0])
+    given = dict(estimated_mean=True)
+    errors = []
+    for noise in (1e-4, 1e-5):
+        limit = eq.gap_small_noise(values, n, 1 - noise, **given)
+        errors.append(np.abs(eq.gap(values, n, 1 - noise, **given) / limit - 1))
+    assert np.all(errors[1] < 1e-4)
+    assert_allclose(errors[0] / errors[1], 100, rtol=0.25)
+
+
 def test_finite_size_corrections_against_exact_wishart_moments():
     errors = []
     for d in (20, 40, 80):
