@@ -109,7 +109,7 @@ def _log_minus_digamma(x):
     far = np.maximum(x, 12.0)
     series = np.zeros_like(far)
     for coefficient in reversed(_BERNOULLI):
-        series = (series + coefficient) / far**2
+        series = (series + coefficient) / far / far
     return np.where(x >= 12.0, 0.5 / far + series, np.log(x) - special.digamma(x))
 
 

@@ -399,8 +399,9 @@ def _truth_first(modes, n, kept, estimated_mean, one_loop):
     far = modes.kappa < _NARROW
     value = modes.total(np.where(far[:, None], log, _excess(shift, -log)))
     value += np.where(far, lost - modes.weights[0].sum(), 0.0) + modes.n * excess_of_kappa(modes)
-    share = 1.0 / n if estimated_mean else 0.0
-    value = np.where(modes.kappa > 0, value + share * lost, np.inf)
+    share = 1.0 / n if estimated_mean else np.zeros_like(n)
+    value += np.where(share > 0, share * lost, 0.0)
+    value = np.where(modes.kappa > 0, value, np.inf)
     if not one_loop:
         return value
     softness = modes.moment(2, 0) / modes.n

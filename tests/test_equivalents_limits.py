@@ -296,9 +296,84 @@ def test_scale_of_a_power_law():
     assert eq.power_law_scale(n, 2.0).shape == (2,)
 
 
+def test_tiny_floors_and_few_samples():
+    assert eq.kl([1.0, 0.5, 0.25, 0.1], 2, floor=5e-324) == np.inf
+    assert eq.kl([1.0, 0.5, 0.25], 2, floor=5e-324) == np.inf
+    with mpmath.workdps(400):
+        # With N = d the root is kappa = sqrt(c tr(1 / Sigma) / N), and the trace N / kappa.
+        floor, values = mpmath.mpf(5e-324), [mpmath.mpf(x) for x in (1.0, 0.5, 0.25)]
+        expected = 3 / mpmath.sqrt(floor / 3 * sum(1 / v for v in values)) / 2
+    assert_allclose(eq.kl([1.0, 0.5, 0.25], 3, floor=5e-324), float(expected), rtol=1e-12)
+    # Without noise or floor N = d leaves a finite divergence only if the model comes first.
+    assert eq.kl([1.0, 0.5], 2) == np.inf and eq.kl([1.0, 0.5], 2, model_first=True) == 1.0
+    found = eq.kl([1.0, 0.5], 3, model_first=True, estimated_mean=True)
+    assert_allclose(found, 1.0 + np.log(1.5), rtol=1e-14)
+    assert eq.kl([1.0, 0.5], 2, model_first=True, estimated_mean=True) == np.inf
+    with pytest.raises(ValueError, match="one_loop"):
+        eq.kl([1.0, 0.5], 2, model_first=True, one_loop=True)
+
+
+def test_directions_without_variance():
+    for model_first in (False, True):
+        given = dict(model_first=model_first)
+        floors = eq.kl([1.0, 0.0, 2.0], 9, floor=[0.0, 1e-9], **given)
+        assert floors[0] == eq.kl([1.0, 2.0], 9, **given) and floors[1] == np.inf
+        assert eq.kl([0.0], 3, floor=[0.0, 1.0], **given).tolist() == [0.0, np.inf]
+    # The best denoiser sees them for what they are; one with a floor and no noise does not.
+    assert_allclose(
+        eq.alignment([1.0, 0.0], 50, 1 - 1e-14, floor=0.1)
+        - eq.alignment([1.0, 0.0], 50, 1.0, floor=0.1),
+        0.0,
+        atol=1e-10,
+    )
+    assert eq.alignment([1.0, 0.0], 50, 1.0, floor=0.1) == 1.0
+
+
+def test_limits_over_the_whole_range():
+    q = np.array([5e-324, 1e-300, 1e-200, 1e-155, 1e-90])
+    assert_allclose(eq.kl_isotropic_limit(q), q / 4, rtol=1e-13, atol=5e-324)
+    ratio = np.array([1e-300, 1e-20, 1e-3, 0.7, 1.0, 3.0, 1e8, 1e20, 1e170, 1e300])
+    with mpmath.workdps(700):
+        exact = [mpmath.mpf(float(c)) for c in ratio]
+        exact = [float((1 / (1 + c) - 1 + mpmath.log(1 + c)) / 2) for c in exact]
+    for unit in (1e-150, 1.0, 1e7):
+        assert_allclose(eq.kl_floor([unit], unit * ratio), exact, rtol=1e-12)
+    assert_allclose(eq.kl_floor([1e-150], 1e300), 0.5 * (450 * np.log(10) - 1), rtol=1e-14)
+    assert eq.kl_floor([1e308], 1e308) == eq.kl_floor([1.0], 1.0)
+    found = eq.alignment_many_samples([1e150, 2e150], 100, 1 - 1e-15)
+    expected = (1 - (1 - 1e-15)) / 100 * (2 * (1 + 0.5) + (1 + 0.5)) / 1e150
+    assert_allclose(found, expected, rtol=1e-12)
+    assert_allclose(eq.alignment_many_samples([1e-150], 4, 1e-150), 0.0, atol=1e-299)
+    values = np.array([1.0, 3.0, 8.0])
+    for unit in (1e-150, 1e150):
+        gap = eq.gap_small_noise(unit * values, 2, 0.5)
+        assert_allclose(gap, unit * eq.gap_small_noise(values, 2, 0.5), rtol=1e-12)
+    assert eq.gap_small_noise([1e300, 2e300], 1, 1 - 2**-53) == np.inf
+    scale = eq.power_law_scale([2.0, 1e9], [2.0, 1e300], amplitude=1e-300)
+    assert scale[0] == pytest.approx(1e300 * 2.5**2 * (2 / np.pi) ** 2) and scale[1] == np.inf
+    for d, n in ((1, 1e9 + 0.5), (3, 1e200), (2, 1e300)):
+        for estimated in (False, True):
+            given = dict(estimated_mean=estimated)
+            kl = d * (d + 1) / 4 if not estimated else d * (d + 3) / 4
+            assert_allclose(eq.kl_wishart(d, n, **given), kl / n, rtol=1e-7)
+            found = eq.kl_wishart(d, n, model_first=True, **given)
+            assert_allclose(found, kl / n, rtol=1e-7)
+            assert_allclose(eq.trace_inverse_wishart(d, n, **given), d, rtol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("call", "name"),
     [
+        (lambda: eq.trace_inverse_wishart(0, 6), "dimension"),
+        (lambda: eq.trace_inverse_wishart(4, 0.5), "n_samples"),
+        (lambda: eq.trace_inverse_wishart(4, 1, estimated_mean=True), "n_samples"),
+        (lambda: eq.kl_wishart(4, 3, model_first=True), "n_samples"),
+        (lambda: eq.kl([1.0], 1.5, estimated_mean=True), "n_samples"),
+        (lambda: eq.test_loss([1.0], 1, 0.5, estimated_mean=True), "estimated_mean"),
+        (lambda: eq.gap([1.0], 2, 5e-324), "alpha_bar"),
+        (lambda: eq.gap([1.0], 2, 1e-308, floor=1.7e308), "floor"),
+        (lambda: eq.alignment([1.0], 2, 1e-308, reference_floor=1.7e308), "reference_floor"),
+        (lambda: eq.trace_resolvent([1.0], 2, 1.7e308, estimated_mean=True), "`z`"),
         (lambda: eq.kl_wishart(4, 5), "n_samples"),
         (lambda: eq.kl_wishart(4, 6, estimated_mean=True), "n_samples"),
         (lambda: eq.kl_wishart(0, 6), "dimension"),

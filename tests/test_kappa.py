@@ -103,6 +103,35 @@ def test_properties_of_the_root(values, n, z):
     assert solve_kappa(values, n, 2 * z) >= kappa * (1 - 1e-14)
 
 
+def test_multiplicities_that_add_up_to_the_samples_within_rounding():
+    rng, values = np.random.default_rng(0), np.geomspace(0.01, 3.0, 7)
+    z = np.array([0.0, 1e-20, 1e-3])
+    whole = solve_kappa(values, 100.0, z[1:], multiplicities=np.full(7, 100 / 7))
+    for _ in range(400):
+        counts = rng.dirichlet(np.ones(7)) * 100
+        found = solve_kappa(values, 100.0, z, multiplicities=counts)
+        assert abs(found[0]) < 1e-14 and np.all(np.diff(found) > 0)
+        # Without noise kappa is the square root of z times the mean inverse variance.
+        limit = np.sqrt(1e-20 * (counts @ (1 / values)) / 100)
+        assert_allclose(found[1], limit, atol=1e-14)
+    assert np.all(whole > 0)
+
+
+def test_booleans_are_no_numbers_of_samples():
+    for n in (True, np.array([True, False])):
+        with pytest.raises(TypeError, match="n_samples"):
+            solve_kappa([1.0], n, 1.0)
+
+
+def test_more_than_300_decades_are_refused():
+    assert solve_kappa([1.0, 1e-300], 3, 1.0) < 1
+    with pytest.raises(ValueError, match=r"eigenvalues.*zero"):
+        solve_kappa([1.0, 1e-301], 3, 1.0)
+    with pytest.raises(ValueError, match="too small"):
+        solve_kappa([1e150, 1e-150], 2, 5e-324)
+    assert solve_kappa([1e150, 1e-150], 2, 0.0) == 0.0
+
+
 def test_small_floor_expansion():
     values, n = spectra.power_law(40, 1.0), 100
     q, z = 0.4, np.array([1e-6, 1e-7])
