@@ -148,7 +148,9 @@ def solve(spectrum, n, z):
     if equation.rank > 0 and regular.any():
         setting = n[regular], mantissa[regular], power[regular]
         root = equation.solve(*setting)
-        if root.max() > _LARGEST / max(1.0, equation.nodes[equation.nodes > 0].min()):
+        # There all of the sum is what the smallest eigenvalues leave, and that underflows.
+        most = _LARGEST / max(1.0, equation.nodes[equation.nodes > 0].min())
+        if np.any((root > most) & (n[regular] == equation.rank)):
             raise ValueError("`floor` or `z` is too small for this spectrum at N = rank; pass 0")
         ratio[regular] = root
         kappa[regular] = np.minimum(_product(root, *setting[1:]), 1.0)

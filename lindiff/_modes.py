@@ -70,22 +70,24 @@ class Modes:
         power = power - self.exponent
         lowest, least = np.frexp(self.kappa * self.nodes.min())
         unit = np.where(lowest > 0, np.maximum(power, least), power)
+        # A product of two grows as the inverse of the stiffness.
+        unit = unit + _RESOLVENT + np.frexp(self.stiffness)[1] // 2
         power = power - unit
         finite = np.isfinite(self.ratio)
         # Where kappa is too small for a double its product with a power of two is not.
         x = np.where(finite, self.ratio, 0.0)
-        weakened = np.ldexp(mantissa * x, power - _RESOLVENT)
-        weakened = np.where(finite, weakened, np.ldexp(self.kappa, -unit - _RESOLVENT))
-        model = weakened[:, None] * self.nodes + np.ldexp(mantissa, power - _RESOLVENT)[:, None]
-        return 1.0 / model, -unit - _RESOLVENT - self.exponent
+        weakened = np.ldexp(mantissa * x, power)
+        weakened = np.where(finite, weakened, np.ldexp(self.kappa, -unit))
+        model = weakened[:, None] * self.nodes + np.ldexp(mantissa, power)[:, None]
+        return 1.0 / model, -unit - self.exponent
 
     @property
     def resolvent(self):
         return self._resolvent[0]
 
-    def unscaled(self, value, count):
+    def unscaled(self, value, count, exponent=0):
         """Give a sum of products of `count` resolvents the units of the caller."""
-        return np.ldexp(value, count * self._resolvent[1])
+        return np.ldexp(value, count * self._resolvent[1] + exponent)
 
     @cached_property
     def scaled_z(self):

@@ -25,8 +25,7 @@ def _trace(formula, count, eigenvalues, n_samples, z, weights, multiplicities, e
     source = None if weights is None else 1
 
     def unscaled(modes, kept):
-        value = modes.unscaled(formula(modes, source), count)
-        return np.ldexp(value / kept**count, scale)
+        return modes.unscaled(formula(modes, source) / kept**count, count, scale)
 
     values = evaluate(unscaled, population(eigenvalues, counts), n, z, kept)
     return shaped(values, shape)
