@@ -86,8 +86,8 @@ def trace_inverse_wishart(dimension, n_samples, *, estimated_mean=False):
 
     Examples
     --------
-    >>> print(trace_inverse_wishart(2, [3, 4, 100]).round(4))
-    [    inf  8.      2.0619]
+    >>> trace_inverse_wishart(2, [3, 4, 100]).round(4).tolist()
+    [inf, 8.0, 2.0619]
     """
     d = _check.positive_int("dimension", dimension)
     n = as_samples(n_samples, estimated_mean=estimated_mean)

@@ -68,6 +68,7 @@ class Modes:
         r"""The values :math:`1/E`, shape (B, m), and their binary exponents, shape (B,)."""
         mantissa, power = np.frexp(self.z)
         power = power - self.exponent
+        # All nodes are positive; a kappa too small for a double is below the noise.
         lowest, least = np.frexp(self.kappa * self.nodes.min())
         unit = np.where(lowest > 0, np.maximum(power, least), power)
         # A product of two grows as the inverse of the stiffness.

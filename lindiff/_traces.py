@@ -27,8 +27,20 @@ def _trace(formula, count, eigenvalues, n_samples, z, weights, multiplicities, e
     def unscaled(modes, kept):
         return modes.unscaled(formula(modes, source) / kept**count, count, scale)
 
-    values = evaluate(unscaled, population(eigenvalues, counts), n, z, kept)
+    # Directions without variance have 1 / z, which may be far from all the others.
+    used = eigenvalues > 0
+    rest = np.atleast_2d(counts)[-1, ~used].sum()
+    with np.errstate(over="ignore"):
+        values = _over_power(rest, z * kept, count, scale)
+        if used.any():
+            spectrum = population(eigenvalues[used], counts[..., used])
+            values = values + evaluate(unscaled, spectrum, n, z, kept)
     return shaped(values, shape)
+
+
+def _over_power(value, z, count, exponent=0):
+    mantissa, power = np.frexp(z)
+    return np.ldexp(value / mantissa**count, exponent - count * power)
 
 
 def trace_resolvent(
@@ -194,12 +206,19 @@ def resolvent_squared_elements(
     """
     eigenvalues, counts = as_modes(eigenvalues, multiplicities)
     shape, n, z, kept = as_resolvent(n_samples, z, estimated_mean)
-    spectrum = population(eigenvalues, counts)
-    nodes = np.ldexp(eigenvalues, -spectrum.exponent)
-    modes = Modes(nodes, counts[None], spectrum.exponent, n, z, *solve(spectrum, n, z))
+    values = np.zeros((n.size, eigenvalues.size, eigenvalues.size))
+    used = np.flatnonzero(eigenvalues)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        value = modes.unscaled(_elements(modes, one_loop).T, 2).T / kept[:, None, None] ** 2
-    return value.reshape((*shape, eigenvalues.size, eigenvalues.size))
+        empty = np.flatnonzero(eigenvalues == 0)
+        values[:, empty, empty] = _over_power(1.0, z * kept, 2)[:, None]
+        if used.size:
+            spectrum = population(eigenvalues[used], counts[used])
+            nodes, setting = np.ldexp(eigenvalues[used], -spectrum.exponent), (n, z)
+            solution = solve(spectrum, *setting)
+            modes = Modes(nodes, counts[None, used], spectrum.exponent, *setting, *solution)
+            found = modes.unscaled(_elements(modes, one_loop).T, 2).T / kept[:, None, None] ** 2
+            values[:, used[:, None], used] = found
+    return values.reshape((*shape, eigenvalues.size, eigenvalues.size))
 
 
 def _elements(modes, one_loop):

@@ -162,6 +162,7 @@ def test_losses_over_the_whole_range(values, n, level, floor, other, counts, est
 @given(spectra, samples, st.floats(-323, 300), counts, st.booleans())
 @example(np.array([1e49]), 2, 165.0, [1.0], False)
 @example(np.array([1e105, 1e105]), 2, 0.0, [1.0, 1.0], False)
+@example(np.array([1e122, 0.0]), 2, -156.0, [1.0, 1.0], False)
 @example(np.array([1e125]), 2, -180.0, [1.0], False)
 def test_traces_and_divergences_over_the_whole_range(values, n, decades, counts, estimated):
     counts, z = np.array(counts[: values.size]), 10.0**decades
@@ -189,6 +190,13 @@ def test_traces_and_divergences_over_the_whole_range(values, n, decades, counts,
             ridge = mpmath.mpf(z) * model.total(1 / v for v in population)
             reverse = eq.kl(values, n, floor=z, model_first=True, **given_)
             compare(reverse, (ridge - logs) / 2, name="model first")
+        elements = eq.resolvent_squared_elements(values, n, z, **given_)
+        factor = model.kappa**2 / (model.n * model.stiffness)
+        parts = [v / e**2 for v, e in zip(model.values, model.model, strict=True)]
+        first = factor * parts[0] * np.array(parts)
+        first[0] += 1 / model.model[0] ** 2
+        for found, expected in zip(elements[0], first, strict=True):
+            compare(float(found), expected, name="elements")
         for call in (eq.trace_resolvent, eq.trace_resolvent_squared, eq.log_det):
             try:
                 assert not np.isnan(call(values, n, z, one_loop=True, **given_))
