@@ -113,7 +113,7 @@ def _log_minus_digamma(x):
     return np.where(x >= 12.0, 0.5 / far + series, np.log(x) - special.digamma(x))
 
 
-def kl_wishart(dimension, n_samples, *, model_first=False, estimated_mean=False):
+def kl_wishart(dimension, n_samples, *, reverse=False, estimated_mean=False):
     r"""Exact average divergence of the fitted Gaussian from the truth, or back, without a floor.
 
     .. math:: \langle\mathrm{KL}\rangle=\frac12\Big[\frac{dN}{N-d-1}-d
@@ -125,7 +125,7 @@ def kl_wishart(dimension, n_samples, *, model_first=False, estimated_mean=False)
     n_samples : array_like
         Number of samples N > d + 1 (with the model first N > d - 1); one more with
         `estimated_mean`.
-    model_first : bool
+    reverse : bool
         Whether to take :math:`\langle\mathrm{KL}(\rho_N\,\|\,\rho)\rangle`, which is
         :math:`-\tfrac12` of `log_det_wishart`: trace and mean add up to d.
     estimated_mean : bool
@@ -151,7 +151,7 @@ def kl_wishart(dimension, n_samples, *, model_first=False, estimated_mean=False)
     >>> print(f"{kl_wishart(100, 400):.3f} {kl_wishart(100, 400, estimated_mean=True):.3f}")
     9.970 10.218
     """
-    if model_first:
+    if reverse:
         return -0.5 * log_det_wishart(dimension, n_samples, estimated_mean=estimated_mean)
     d, n = _wishart(dimension, n_samples, estimated_mean, 2)
     fitted = d * (d + 3.0) / (n - d - 2.0) if estimated_mean else d * (d + 1.0) / (n - d - 1.0)

@@ -310,7 +310,7 @@ def kl(
     n_samples,
     *,
     floor=0.0,
-    model_first=False,
+    reverse=False,
     estimated_mean=False,
     multiplicities=None,
     one_loop=False,
@@ -332,7 +332,7 @@ def kl(
     ----------
     eigenvalues, n_samples, floor, multiplicities, one_loop
         As in `residual_loss`.
-    model_first : bool
+    reverse : bool
         Whether the average over points is the model's: :math:`\mathrm{KL}(\rho_N\,\|\,\rho)`.
     estimated_mean : bool
         Whether the model's mean is that of the training set. Then :math:`\Sigma_0` has N - 1
@@ -365,7 +365,7 @@ def kl(
     --------
     >>> print(f"{kl([1.0], 400, multiplicities=[100]):.3f}")
     9.819
-    >>> print(f"{kl([1.0], 400, multiplicities=[100], model_first=True):.3f}")
+    >>> print(f"{kl([1.0], 400, multiplicities=[100], reverse=True):.3f}")
     6.848
     """
     eigenvalues, counts = as_modes(eigenvalues, multiplicities)
@@ -379,7 +379,7 @@ def kl(
     if used.any():
         spectrum = population(eigenvalues[used], counts[used])
         freedom, kept = degrees(n, estimated_mean)
-        route = _model_first if model_first else _truth_first
+        route = _reversed if reverse else _truth_first
 
         def formula(modes, n, kept):
             return 0.5 * route(modes, n, kept, estimated_mean, one_loop)
@@ -410,7 +410,7 @@ def _truth_first(modes, n, kept, estimated_mean, one_loop):
     return corrected(value, (1.0 + share) * bend + 0.5 * modes.log_stiffness)
 
 
-def _model_first(modes, n, kept, _, one_loop):
+def _reversed(modes, n, kept, _, one_loop):
     rank, log = modes.weights[0].sum(), _log_model(modes, kept)
     floor = kept[:, None] * (modes.scaled_z[:, None] / modes.nodes)
     shrunk = _shrunk(modes, n, kept)

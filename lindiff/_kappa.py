@@ -48,9 +48,9 @@ def as_modes(eigenvalues, multiplicities):
 
 def as_samples(value, name="n_samples", *, estimated_mean=False):
     """Check numbers of samples: real, at least 1, or 2 where their mean is subtracted."""
+    array = _check.as_array(name, value)
     if np.asarray(value).dtype == bool:
         raise TypeError(f"`{name}` must hold numbers, got {value!r}")
-    array = _check.as_array(name, value)
     least = 2 if estimated_mean else 1
     if np.any(array < least):
         why = " with `estimated_mean`" if estimated_mean else ""

@@ -84,7 +84,7 @@ def test_isotropic_traces_and_divergence_are_integrals(q):
     kl = 0.5 * (1 / shifted - 1 + np.log(shifted)) @ mass * d
     assert_allclose(eq.kl([1.0], n, floor=z, **given), kl, rtol=1e-10)
     reverse = 0.5 * (x + z[:, None] - 1 - np.log(shifted)) @ mass * d
-    assert_allclose(eq.kl([1.0], n, floor=z, model_first=True, **given), reverse, rtol=1e-10)
+    assert_allclose(eq.kl([1.0], n, floor=z, reverse=True, **given), reverse, rtol=1e-10)
 
 
 @pytest.mark.parametrize("q", [0.2, 0.8, 3.0])
@@ -98,7 +98,7 @@ def test_integrals_of_the_law_with_an_estimated_mean(q):
     kl = 0.5 * ((1 + 1 / n) / shifted - 1 + np.log(shifted)) @ mass * d
     assert_allclose(eq.kl([1.0], n, floor=z, **given), kl, rtol=1e-10)
     reverse = 0.5 * (shifted + 1 / n - 1 - np.log(shifted)) @ mass * d
-    assert_allclose(eq.kl([1.0], n, floor=z, model_first=True, **given), reverse, rtol=1e-10)
+    assert_allclose(eq.kl([1.0], n, floor=z, reverse=True, **given), reverse, rtol=1e-10)
     assert_allclose(eq.trace_resolvent([1.0], n, z, **given), d * (1 / shifted) @ mass, rtol=1e-10)
     squared = eq.trace_resolvent_squared([1.0], n, z, **given)
     assert_allclose(squared, d * (1 / shifted**2) @ mass, rtol=1e-10)
@@ -514,7 +514,7 @@ def test_traces_and_divergence_against_simulation(n):
         (squared @ weights, eq.trace_resolvent_squared(SPECTRUM, n, z, weights=weights, **given)),
         (log_det, eq.log_det(SPECTRUM, n, z, **given)),
         (kl, eq.kl(SPECTRUM, n, floor=z, **given)),
-        (reverse, eq.kl(SPECTRUM, n, floor=z, model_first=True, **given)),
+        (reverse, eq.kl(SPECTRUM, n, floor=z, reverse=True, **given)),
     ]
     for i, (values, theory) in enumerate(cases):
         mean, error = controlled(values, covariance, n)
@@ -581,7 +581,7 @@ def test_traces_and_divergences_of_centred_data_against_simulation(n):
         (squared @ weights, eq.trace_resolvent_squared(SPECTRUM, n, z, weights=weights, **given)),
         (log_det, eq.log_det(SPECTRUM, n, z, **given)),
         (kl, eq.kl(SPECTRUM, n, floor=z, **given)),
-        (reverse, eq.kl(SPECTRUM, n, floor=z, model_first=True, **given)),
+        (reverse, eq.kl(SPECTRUM, n, floor=z, reverse=True, **given)),
     ]
     for i, (values, theory) in enumerate(cases):
         average, error = regressed(values, covariance, n)

@@ -90,11 +90,11 @@ def test_finite_size_theory_without_floor_approaches_the_exact_result(exponent):
 
 
 @pytest.mark.parametrize("estimated", [False, True])
-@pytest.mark.parametrize("model_first", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("exponent", [0.0, 1.5])
-def test_finite_size_corrections_of_both_divergences_and_means(exponent, model_first, estimated):
+def test_finite_size_corrections_of_both_divergences_and_means(exponent, reverse, estimated):
     errors = []
-    given = dict(model_first=model_first, estimated_mean=estimated)
+    given = dict(reverse=reverse, estimated_mean=estimated)
     for d in (25, 50, 100, 200):
         exact = eq.kl_wishart(d, 4 * d, **given)
         errors.append(exact - eq.kl(spectra.power_law(d, exponent), 4 * d, one_loop=True, **given))
@@ -128,7 +128,7 @@ def test_exact_trace_of_the_inverse(estimated):
 
 
 @pytest.mark.parametrize("estimated", [False, True])
-def test_divergence_with_the_model_first(estimated):
+def test_divergence_with_the_reversed(estimated):
     rng, values, n = np.random.default_rng(7), np.array([3.0, 1.0, 0.1, 0.02]), 12
     data = rng.standard_normal((6000, n, 4)) * np.sqrt(values)
     mean = data.mean(axis=1, keepdims=True) if estimated else np.zeros((6000, 1, 4))
@@ -137,7 +137,7 @@ def test_divergence_with_the_model_first(estimated):
     kl = np.array(
         [gaussians.kl_gaussian(m[0], s, zero, truth) for m, s in zip(mean, covariance, strict=True)]
     )
-    exact = eq.kl_wishart(4, n, model_first=True, estimated_mean=estimated)
+    exact = eq.kl_wishart(4, n, reverse=True, estimated_mean=estimated)
     assert abs(kl.mean() - exact) < 4 * kl.std() / np.sqrt(6000)
 
 
@@ -305,17 +305,17 @@ def test_tiny_floors_and_few_samples():
         expected = 3 / mpmath.sqrt(floor / 3 * sum(1 / v for v in values)) / 2
     assert_allclose(eq.kl([1.0, 0.5, 0.25], 3, floor=5e-324), float(expected), rtol=1e-12)
     # Without noise or floor N = d leaves a finite divergence only if the model comes first.
-    assert eq.kl([1.0, 0.5], 2) == np.inf and eq.kl([1.0, 0.5], 2, model_first=True) == 1.0
-    found = eq.kl([1.0, 0.5], 3, model_first=True, estimated_mean=True)
+    assert eq.kl([1.0, 0.5], 2) == np.inf and eq.kl([1.0, 0.5], 2, reverse=True) == 1.0
+    found = eq.kl([1.0, 0.5], 3, reverse=True, estimated_mean=True)
     assert_allclose(found, 1.0 + np.log(1.5), rtol=1e-14)
-    assert eq.kl([1.0, 0.5], 2, model_first=True, estimated_mean=True) == np.inf
+    assert eq.kl([1.0, 0.5], 2, reverse=True, estimated_mean=True) == np.inf
     with pytest.raises(ValueError, match="one_loop"):
-        eq.kl([1.0, 0.5], 2, model_first=True, one_loop=True)
+        eq.kl([1.0, 0.5], 2, reverse=True, one_loop=True)
 
 
 def test_directions_without_variance():
-    for model_first in (False, True):
-        given = dict(model_first=model_first)
+    for reverse in (False, True):
+        given = dict(reverse=reverse)
         floors = eq.kl([1.0, 0.0, 2.0], 9, floor=[0.0, 1e-9], **given)
         assert floors[0] == eq.kl([1.0, 2.0], 9, **given) and floors[1] == np.inf
         assert eq.kl([0.0], 3, floor=[0.0, 1.0], **given).tolist() == [0.0, np.inf]
@@ -356,7 +356,7 @@ def test_limits_over_the_whole_range():
             given = dict(estimated_mean=estimated)
             kl = d * (d + 1) / 4 if not estimated else d * (d + 3) / 4
             assert_allclose(eq.kl_wishart(d, n, **given), kl / n, rtol=1e-7)
-            found = eq.kl_wishart(d, n, model_first=True, **given)
+            found = eq.kl_wishart(d, n, reverse=True, **given)
             assert_allclose(found, kl / n, rtol=1e-7)
             assert_allclose(eq.trace_inverse_wishart(d, n, **given), d, rtol=1e-7)
 
@@ -367,7 +367,7 @@ def test_limits_over_the_whole_range():
         (lambda: eq.trace_inverse_wishart(0, 6), "dimension"),
         (lambda: eq.trace_inverse_wishart(4, 0.5), "n_samples"),
         (lambda: eq.trace_inverse_wishart(4, 1, estimated_mean=True), "n_samples"),
-        (lambda: eq.kl_wishart(4, 3, model_first=True), "n_samples"),
+        (lambda: eq.kl_wishart(4, 3, reverse=True), "n_samples"),
         (lambda: eq.kl([1.0], 1.5, estimated_mean=True), "n_samples"),
         (lambda: eq.test_loss([1.0], 1, 0.5, estimated_mean=True), "estimated_mean"),
         (lambda: eq.gap([1.0], 2, 5e-324), "alpha_bar"),
