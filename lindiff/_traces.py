@@ -224,11 +224,12 @@ def resolvent_squared_elements(
 def _elements(modes, one_loop):
     n, stiffness = modes.n[:, None, None], modes.stiffness[:, None, None]
     signal, noise, resolvent = modes.signal, modes.noise, modes.resolvent
-    response = signal * resolvent / (modes.n * modes.stiffness)[:, None]
     diagonal = np.eye(modes.nodes.size)
-    value = diagonal * (resolvent**2)[:, None] + n * stiffness * _outer(response, response)
+    spread = signal * resolvent / np.sqrt(modes.n * modes.stiffness)[:, None]
+    value = diagonal * (resolvent**2)[:, None] + _outer(spread, spread)
     if not one_loop:
         return value
+    response = signal * resolvent / (modes.n * modes.stiffness)[:, None]
     own = response, signal**2 * resolvent, signal**2 * noise * resolvent
     left, right = [x[:, :, None] for x in own], [x[:, None, :] for x in own]
     ones = [modes.moment(2, 1)[:, None, None]] * 2 + [modes.moment(2, 2)[:, None, None]]

@@ -163,6 +163,7 @@ def test_losses_over_the_whole_range(values, n, level, floor, other, counts, est
 @example(np.array([1e49]), 2, 165.0, [1.0], False)
 @example(np.array([1e105, 1e105]), 2, 0.0, [1.0, 1.0], False)
 @example(np.array([1e122, 0.0]), 2, -156.0, [1.0, 1.0], False)
+@example(np.array([1e136]), 2, 0.0, [1.0], True)
 @example(np.array([1e125]), 2, -180.0, [1.0], False)
 def test_traces_and_divergences_over_the_whole_range(values, n, decades, counts, estimated):
     counts, z = np.array(counts[: values.size]), 10.0**decades

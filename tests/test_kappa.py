@@ -79,7 +79,7 @@ def test_no_signal_leaves_nothing_to_weaken():
     assert ratio.tolist() == [np.inf, 4.0, 0.25] and kappa.tolist() == [1.0] * 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.lists(st.floats(1e-8, 1e8), min_size=1, max_size=30),
     st.floats(1.0, 1e4),
@@ -98,7 +98,8 @@ def test_properties_of_the_root(values, n, z):
     assert_allclose(
         solve_kappa(values, 3 * n, z, multiplicities=[3] * values.size), repeated, rtol=1e-13
     )
-    assert_allclose(repeated, kappa, rtol=1e-13)
+    # 3 N is rounded, which moves a root of any size by up to one unit of rounding.
+    assert_allclose(repeated, kappa, rtol=1e-13, atol=np.finfo(float).eps)
     assert solve_kappa(values, 2 * n, z) >= kappa * (1 - 1e-14)
     assert solve_kappa(values, n, 2 * z) >= kappa * (1 - 1e-14)
 
