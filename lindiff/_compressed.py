@@ -32,6 +32,8 @@ class Compressed:
         One point of each cell, in increasing order; 0 for the cell of zero eigenvalues.
     masses : numpy.ndarray, shape (c,) or (k, c)
         Sum of the given weights in each cell, exact for whole numbers.
+    exponent : int
+        Power of two by which the caller has divided the spectrum.
     """
 
     nodes: np.ndarray
@@ -39,6 +41,7 @@ class Compressed:
     cells: np.ndarray
     centres: np.ndarray
     masses: np.ndarray
+    exponent: int = 0
 
 
 def compress(eigenvalues, weights=None):

@@ -9,6 +9,8 @@ with :math:`x\lambda>1`, is subtracted from N exactly; what remains is a sum of 
 terms. So the root has full relative accuracy also where N is close to the rank.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from lindiff import _check
@@ -16,8 +18,12 @@ from lindiff._compressed import compress
 
 _BLOCK = 32768
 _GRID_STEP = 0.125
-# Below this ratio of z to the largest eigenvalue, x can overflow; there z counts as zero.
-_TINY = 1e-300
+_SPREAD = 1e-300
+# The largest eigenvalue is brought near 2 ** _TOP, so that x times any eigenvalue reaches
+# from 1e-290 to where rounding hides the noise, without leaving the range of a double.
+_TOP = 50
+_LARGEST = 2.0**1012
+_NOISY = 900
 
 
 def as_modes(eigenvalues, multiplicities):
@@ -25,6 +31,10 @@ def as_modes(eigenvalues, multiplicities):
     eigenvalues = _check.as_spectrum("eigenvalues", eigenvalues)
     if eigenvalues.ndim != 1:
         raise ValueError(f"`eigenvalues` must have shape (d,), got {eigenvalues.shape}")
+    if np.any((eigenvalues > 0) & (eigenvalues < _SPREAD * eigenvalues.max())):
+        raise ValueError(
+            "`eigenvalues` span more than 300 decades; set those that do not count to zero"
+        )
     if multiplicities is None:
         return eigenvalues, np.ones_like(eigenvalues)
     multiplicities = np.asarray(_check.positive("multiplicities", multiplicities))
@@ -36,12 +46,27 @@ def as_modes(eigenvalues, multiplicities):
     return eigenvalues, multiplicities
 
 
-def as_samples(value, name="n_samples"):
-    """Check numbers of samples: real, at least 1."""
+def as_samples(value, name="n_samples", *, estimated_mean=False):
+    """Check numbers of samples: real, at least 1, or 2 where their mean is subtracted."""
     array = _check.as_array(name, value)
-    if np.any(array < 1):
-        raise ValueError(f"`{name}` must be at least 1, got {float(array.min()):.6g}")
+    if np.asarray(value).dtype == bool:
+        raise TypeError(f"`{name}` must hold numbers, got {value!r}")
+    least = 2 if estimated_mean else 1
+    if np.any(array < least):
+        why = " with `estimated_mean`" if estimated_mean else ""
+        raise ValueError(f"`{name}` must be at least {least}{why}, got {float(array.min()):.6g}")
     return array
+
+
+def unit(values):
+    """Exponent of the power of two that brings the largest of `values` near 2 ** _TOP."""
+    return int(np.frexp(np.abs(values).max())[1]) - _TOP
+
+
+def population(eigenvalues, weights):
+    """Compress a checked spectrum in units that leave room at both ends of the doubles."""
+    exponent = unit(eigenvalues)
+    return replace(compress(np.ldexp(eigenvalues, -exponent), weights), exponent=exponent)
 
 
 def broadcast(**arrays):
@@ -83,9 +108,11 @@ def solve_kappa(eigenvalues, n_samples, z, *, multiplicities=None):
 
     Notes
     -----
-    Relative error below 1e-13 for every :math:`z\ge10^{-300}\lambda_{\max}`, also at
-    N = d. At z = 0 it is the limit max(0, 1 - rank / N). The number of samples never
-    weakens the signal by more than the degrees of freedom, :math:`\kappa\ge1-\mathrm{df}(z)/N`.
+    Relative error below 1e-13 for positive eigenvalues over up to 300 decades, more of them
+    are refused, for every z and real N >= 1, also at N = d; multiplicities that are not whole
+    add their own rounding, 1e-16 N, to :math:`N\kappa`. At z = 0 it is the limit
+    max(0, 1 - rank / N). The number of samples never weakens the signal by more than the
+    degrees of freedom, :math:`\kappa\ge1-\mathrm{df}(z)/N`.
     Memory and time are linear in d, then independent of d for each root.
     Merger and Goldt 2025, MG-12, MG-V2.b.
 
@@ -97,40 +124,53 @@ def solve_kappa(eigenvalues, n_samples, z, *, multiplicities=None):
     eigenvalues, multiplicities = as_modes(eigenvalues, multiplicities)
     n_samples, z = as_samples(n_samples), np.asarray(_check.non_negative("z", z))
     shape, (n, z) = broadcast(n_samples=n_samples, z=z)
-    kappa = solve(compress(eigenvalues, multiplicities), n, z)[1].reshape(shape)
+    kappa = solve(population(eigenvalues, multiplicities), n, z)[1].reshape(shape)
     return float(kappa) if shape == () else kappa
 
 
 def solve(spectrum, n, z):
     r"""Return :math:`x=\kappa/z` and :math:`\kappa` for a `Compressed` spectrum.
 
-    `n` and `z` have shape (M,). Where z = 0, x is infinite unless N is below the rank.
+    `n` and `z` have shape (M,), z in the units of the caller and x in those of the nodes.
+    Where z = 0, x is infinite unless N is below the rank.
     """
-    top = spectrum.nodes.max()
-    ratio, kappa = np.full(n.shape, np.inf), np.ones(n.shape)
-    if top == 0:
-        return np.divide(1.0, z, out=ratio, where=z > 0), kappa
-    # A separate division: z may be too small to be scaled without underflow.
-    z = z / top
-    rank = spectrum.masses[spectrum.centres > 0].sum()
-    singular = (n >= rank) & (z < _TINY)
-    kappa[singular] = 1.0 - rank / n[singular]
-    regular = ~singular
-    if regular.any():
-        root = _Equation(spectrum, top).solve(n[regular], z[regular], rank)
-        ratio[regular] = root / top
-        kappa[regular] = np.minimum(root * z[regular], 1.0)
+    # In the units of the nodes z may lie outside the doubles: mantissa and exponent.
+    mantissa, power = np.frexp(z)
+    power = power - spectrum.exponent
+    equation = _Equation(spectrum)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        ratio, kappa = np.ldexp(1.0 / mantissa, -power), np.ones(n.shape)
+        least = 1.0 - equation.rank / n
+        # Known to be x up to the share that the samples take; beyond it rounds to infinity.
+        singular = (least > 0) & (least * ratio > _LARGEST) | (least >= 0) & (z == 0)
+    kappa[singular], ratio[singular] = least[singular], np.inf
+    regular = ~singular & (power < _NOISY)
+    if equation.rank > 0 and regular.any():
+        setting = n[regular], mantissa[regular], power[regular]
+        root = equation.solve(*setting)
+        # There all of the sum is what the smallest eigenvalues leave, and that underflows.
+        most = _LARGEST / max(1.0, equation.nodes[equation.nodes > 0].min())
+        if np.any((root > most) & (n[regular] == equation.rank)):
+            raise ValueError("`floor` or `z` is too small for this spectrum at N = rank; pass 0")
+        ratio[regular] = root
+        kappa[regular] = np.minimum(_product(root, *setting[1:]), 1.0)
     return ratio, kappa
+
+
+def _product(x, mantissa, power):
+    return np.ldexp(mantissa * x, power)
 
 
 class _Equation:
     """The sum over modes and its slope, with the count of large modes kept apart."""
 
-    def __init__(self, spectrum, top):
-        self.nodes, self.weights = spectrum.nodes / top, spectrum.weights
-        self.centres, self.masses = spectrum.centres / top, spectrum.masses
+    def __init__(self, spectrum):
+        self.nodes, self.weights = spectrum.nodes, spectrum.weights
+        self.centres, self.masses = spectrum.centres, spectrum.masses
         self.first_node = np.searchsorted(spectrum.cells, np.arange(self.centres.size + 1))
         self.above = np.append(np.cumsum(self.masses[::-1])[::-1], 0.0)
+        # The same sum as in `above`, so that the two agree in how they round.
+        self.rank = self.above[np.searchsorted(self.centres, 0.0, side="right")]
 
     def sums(self, x):
         """Count of modes above 1/x, its correction, and the slope in log x; all (M,)."""
@@ -139,7 +179,9 @@ class _Equation:
         rows = max(1, _BLOCK // self.nodes.size)
         for start in range(0, x.size, rows):
             part = slice(start, start + rows)
-            signed = x[part, None] * self.nodes
+            with np.errstate(over="ignore"):
+                signed = x[part, None] * self.nodes
+            np.minimum(signed, _LARGEST, out=signed)
             share = 1.0 / (1.0 + signed)
             slope[part] = (signed * share * share) @ self.weights
             np.negative(signed, out=signed)
@@ -149,32 +191,31 @@ class _Equation:
             rest[part] = signed @ self.weights
         return self.above[first], rest, slope
 
-    def bounds(self, n, z, rank):
+    def bounds(self, n, mantissa, power):
         """Two numbers between which all roots lie."""
-        low = np.min(n / (self.nodes @ self.weights + n * z))
-        with np.errstate(divide="ignore"):
-            from_z = 1.0 / z
-        many = n >= rank
-        high = np.max(from_z[many], initial=low)
-        if not many.all():
-            most = n[~many].max()
-            enough = self.above[:-1] > most
+        low = np.min(1.0 / (self.nodes @ self.weights / n + np.ldexp(mantissa, power)))
+        with np.errstate(divide="ignore", over="ignore"):
+            from_z = np.ldexp(1.0 / mantissa, -power)
+        few = n < self.rank
+        high = np.max(from_z[~few], initial=low)
+        if few.any():
+            most = n[few].max()
+            enough = (self.above[:-1] > most) & (self.centres > 0)
             # An eigenvalue is at most a factor e below the centre of its cell.
-            at_most = (
-                most * np.e / ((self.above[:-1] - most) * self.centres)[enough & (self.centres > 0)]
-            )
-            high = max(high, min(at_most.min(), from_z[~many].max()))
-        return 0.999 * low, 1.001 * max(high, low)
+            at_most = most * np.e / (self.above[:-1] - most)[enough] / self.centres[enough]
+            high = max(high, min(at_most.min(), from_z[few].max()))
+        return 0.999 * low, min(1.001 * max(high, low), 2.0 * _LARGEST)
 
-    def solve(self, n, z, rank):
+    def solve(self, n, mantissa, power):
         """Bracket each root on a common grid, then three Newton steps."""
-        low, high = self.bounds(n, z, rank)
-        points = 2 + int(np.log(high / low) / _GRID_STEP)
+        low, high = self.bounds(n, mantissa, power)
+        points = 2 + int((np.log(high) - np.log(low)) / _GRID_STEP)
         grid = np.geomspace(low, high, points)
         count, rest, _ = self.sums(grid)
 
         def value(index):
-            return (n - count[index]) + rest[index] - n * z * grid[index]
+            noise = n * _product(grid[index], mantissa, power)
+            return (n - count[index]) + rest[index] - noise
 
         left, right = np.zeros(n.size, dtype=np.intp), np.full(n.size, points - 1)
         while np.any(right - left > 1):
@@ -187,6 +228,6 @@ class _Equation:
         # The chord is off by less than 0.4 %, and each step squares that relative error.
         for _ in range(3):
             count_x, rest_x, slope = self.sums(x)
-            noise = n * z * x
+            noise = n * _product(x, mantissa, power)
             x = x * (1.0 + ((n - count_x) + rest_x - noise) / (slope + noise))
         return x

@@ -12,20 +12,28 @@ with a minus sign, :math:`\langle\mathrm{Tr}\,GQHQ\rangle`. Everything follows f
 """
 
 
-def first(modes, source=None):
-    r"""Return z times the correction of :math:`\langle\mathrm{Tr}\,GQ\rangle`, shape (B,)."""
-    slope = modes.moment(2, 1, source) - modes.response(source) * modes.moment(2, 1)
+def first(modes, source=None, resolvents=0):
+    r"""Return z times the correction of :math:`\langle\mathrm{Tr}\,GQ\rangle`, shape (B,).
+
+    With ``resolvents=1`` in the first two functions, one z for each Q is left out.
+    """
+    slope = modes.moment(2, 1, source, resolvents)
+    slope = slope - modes.response(source, resolvents) * modes.moment(2, 1)
     return slope / (modes.n * modes.stiffness)
 
 
-def second(modes, source=None):
+def second(modes, source=None, resolvents=0):
     r"""Return :math:`z^2` times the correction of :math:`\langle\mathrm{Tr}\,GQ^2\rangle`."""
-    joint = modes.moment(1, 2, source), modes.moment(2, 2, source)
+
+    def own(g):
+        moments = (modes.moment(p, q, g, resolvents) for p, q in ((2, 1), (2, 2)))
+        return modes.response(g, resolvents), *moments
+
     ones = modes.response(), modes.moment(2, 1), modes.moment(2, 2)
-    if source is None:
-        return curvature(modes.n, modes.stiffness, ones, ones, ones, joint)
-    weighted = modes.response(source), modes.moment(2, 1, source), modes.moment(2, 2, source)
-    return curvature(modes.n, modes.stiffness, weighted, ones, ones, joint)
+    plain = own(None) if resolvents else ones
+    weighted = plain if source is None else own(source)
+    joint = (modes.moment(p, 2, source, 2 * resolvents) for p in (1, 2))
+    return curvature(modes.n, modes.stiffness, weighted, plain, ones, tuple(joint))
 
 
 def curvature(n, stiffness, a, b, ones, joint):

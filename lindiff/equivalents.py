@@ -12,7 +12,11 @@ modes in which each eigenvalue is multiplied by one number, the root of
 Every spectrum may carry `multiplicities`. Numbers of samples, noise levels and floors
 broadcast and give the shape of the result. Losses, traces and divergences are totals over
 dimensions. With ``one_loop=True`` the first finite-size correction is added, after which the
-error is of second order in 1/N; single results without a floor are exact (`kl_wishart`).
+error is of second order in 1/N; single results without a floor are exact (`kl_wishart`,
+`trace_inverse_wishart`). With ``estimated_mean=True`` the denoiser subtracts the mean of its
+training set, which leaves N - 1 degrees of freedom and an error of the mean. Every result is
+that of its formula over 300 decades of eigenvalues, at every scale, N, level and floor: a
+number, ``inf`` where it is infinite or overflows, or an error.
 Source: Merger and Goldt 2025 (arXiv 2505.24769), ledger ids MG-9 to MG-15, MG-D and MG-X.
 """
 
@@ -25,6 +29,7 @@ from lindiff._asymptotics import (
     kl_wishart,
     log_det_wishart,
     power_law_scale,
+    trace_inverse_wishart,
 )
 from lindiff._averages import gap, kl, residual_loss, test_loss, training_loss
 from lindiff._density import density_support, spectral_density
@@ -57,6 +62,7 @@ __all__ = [
     "solve_kappa",
     "spectral_density",
     "test_loss",
+    "trace_inverse_wishart",
     "trace_resolvent",
     "trace_resolvent_squared",
     "training_loss",

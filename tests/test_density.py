@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from lindiff import spectra
@@ -167,6 +170,103 @@ def test_eigenvalues_of_random_matrices_follow_it(d, n):
         assert np.abs(share - counted).max() < 0.01
 
 
+def by_cubic(x, small, large, counts, n):
+    """Density from the cubic equation of two atoms, by Cardano's formula in many digits."""
+    with mpmath.workdps(2000):
+        x, n = mpmath.mpf(x), mpmath.mpf(n)
+        a, b = mpmath.mpf(small), mpmath.mpf(large)
+        p, q = (mpmath.mpf(m) * value / n for m, value in zip(counts, (a, b), strict=True))
+        # (x - w)(a - w)(b - w) + w p (b - w) + w q (a - w) = 0
+        c2, c1, c0 = p + q - x - a - b, x * (a + b) + a * b - p * b - q * a, -x * a * b
+        third, half = c1 / 3 - c2**2 / 9, c2**3 / 27 - c1 * c2 / 6 + c0 / 2
+        under = half**2 + third**3
+        if under <= 0:
+            return 0.0
+        root = -mpmath.sign(half) * mpmath.cbrt(abs(half) + mpmath.sqrt(under))
+        other = -third / root
+        w = mpmath.mpc(-(root + other) / 2 - c2 / 3, mpmath.sqrt(3) / 2 * abs(root - other))
+        return float(n / (mpmath.pi * sum(counts)) * w.imag / abs(w) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "counts", "n"),
+    [
+        (1e-300, 1.0, [1, 1], 1),
+        (1e-300, 1.0, [2, 1], 1.5),
+        (1e-150, 1e150, [1, 2], 2),
+        (1e-150, 1e150, [1, 2], 7.5),
+        (1e-12, 1.0, [1, 1], 1),
+        (2e-160, 3e-160, [5, 5], 1e9),
+        (1e-200, 1.0, [1, 1], 2),
+    ],
+)
+def test_two_atoms_far_apart_solve_their_cubic(small, large, counts, n):
+    for low, high in density_support([small, large], n, multiplicities=counts):
+        inside = np.geomspace(max(low, 1e-3 * high), high, 5)[1:-1]
+        inside = np.append(np.geomspace(max(low, 1e-5 * high), high, 4)[1:-1], inside)
+        x = np.append(np.sqrt(low) * np.sqrt(high) if low > 0 else 1e-5 * high, inside)
+        found = spectral_density(x, [small, large], n, multiplicities=counts)
+        expected = [by_cubic(float(point), small, large, counts, n) for point in x]
+        assert_allclose(found, expected, rtol=1e-11)
+        assert np.all(np.array(expected) > 0)
+
+
+def test_lowest_edge_keeps_its_digits_where_samples_and_eigenvalues_are_about_as_many():
+    d = 1000.0
+    for n in (d, d * (1 + 1e-9), d + 1e-3, d + 1):
+        ((low, high),) = density_support([1.0], n, multiplicities=[d])
+        with mpmath.workdps(40):
+            edge = float((1 - mpmath.sqrt(mpmath.mpf(d) / mpmath.mpf(n))) ** 2)
+        assert_allclose(low, edge, rtol=1e-12)
+        assert_allclose(high, (1 + np.sqrt(d / n)) ** 2, rtol=1e-14)
+
+
+@pytest.mark.parametrize("n", [37, 345, 1e6])
+def test_geometric_spectra_end(n):
+    # Far below the samples the largest eigenvalues act as a number of samples less.
+    values = 0.5 ** np.arange(345)
+    support = density_support(values, n)
+    assert len(support) >= min(n, 345) / 2 and np.all(np.diff(support.ravel()) > 0)
+    middle = np.mean(support, axis=1)
+    assert np.all(spectral_density(middle, values, n) > 0)
+    shifted = density_support(values[:300] * 2.0**40, n if n > 345 else n + 0.5)
+    plain = density_support(values[:300], n if n > 345 else n + 0.5)
+    assert_allclose(shifted, plain * 2.0**40, rtol=1e-13)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    st.lists(st.floats(-150, 150), min_size=1, max_size=4),
+    st.floats(0, 9),
+    st.lists(st.sampled_from([0.3, 1.0, 2.0, 50.0]), min_size=4, max_size=4),
+)
+def test_supports_and_densities_scale_over_the_whole_range(decades, samples, counts):
+    values, n = 10.0 ** np.array(decades), 10.0**samples
+    counts = np.array(counts[: values.size])
+    support = density_support(values, n, multiplicities=counts)
+    assert np.all(np.diff(support.ravel()) > 0) and support[0, 0] >= 0
+    # In units in which the largest is about 1 nothing overflows.
+    unit = 2.0 ** np.round(np.log2(values.max()))
+    again = density_support(values / unit, n, multiplicities=counts)
+    assert_allclose(again * unit, support, rtol=1e-12)
+    x = np.concatenate([low + (high - low) * np.array([1e-6, 0.5]) for low, high in support])
+    density = spectral_density(x, values, n, multiplicities=counts)
+    assert np.all(density > 0) and np.all(np.isfinite(density))
+    moved = spectral_density(x / unit, values / unit, n, multiplicities=counts)
+    assert_allclose(density * unit, moved, rtol=1e-7)
+
+
+@pytest.mark.parametrize("unit", [1e-310, 1e-150, 1e-105, 1e120, 1e150, 1e300, 1e307])
+def test_units_of_one_bulk(unit):
+    edges = 0.25 * unit, 2.25 * unit
+    assert_allclose(density_support([unit], 400, multiplicities=[100]), [edges], rtol=1e-13)
+    x = unit * np.array([0.1, 0.5, 1.0, 2.0, 2.5])
+    found = spectral_density(x, [unit], 400, multiplicities=[100])
+    with np.errstate(over="ignore"):
+        expected = spectra.marchenko_pastur_density(x / unit, 0.25) / unit
+    assert_allclose(found, expected, rtol=1e-11, atol=1e-322)
+
+
 def test_against_scikit_rmt():
     stored = json.loads((ORACLES / "scikit_rmt_marchenko_pastur.json").read_text())
     for case in stored["cases"]:
@@ -195,6 +295,10 @@ def test_against_freealg():
         (lambda: spectral_density([1.0], [1.0], [2, 3]), "n_samples"),
         (lambda: spectral_density([1.0], [1.0], 2, multiplicities=[-1.0]), "multiplicities"),
         (lambda: density_support([0.0], 2), "eigenvalues"),
+        (lambda: density_support([1.0, 2.0], 1e300), "n_samples"),
+        (lambda: density_support([1.0], 1, multiplicities=[1e300]), "n_samples"),
+        (lambda: density_support([1.0, 1e-301], 3), "eigenvalues"),
+        (lambda: density_support([1.0, 1e-300], 1, multiplicities=[1e20, 1]), "eigenvalues"),
         (lambda: density_support([1.0], 0.5), "n_samples"),
         (lambda: density_support([1.0], 2, multiplicities=[1.0, 2.0]), "multiplicities"),
     ],

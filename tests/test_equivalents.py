@@ -83,8 +83,40 @@ def test_isotropic_traces_and_divergence_are_integrals(q):
     assert_allclose(eq.log_det([1.0], n, z, **given), d * np.log(shifted) @ mass, rtol=1e-10)
     kl = 0.5 * (1 / shifted - 1 + np.log(shifted)) @ mass * d
     assert_allclose(eq.kl([1.0], n, floor=z, **given), kl, rtol=1e-10)
-    mean = 0.5 * (1 / shifted) @ mass * d / n
-    assert_allclose(eq.kl([1.0], n, floor=z, estimated_mean=True, **given), kl + mean, rtol=1e-10)
+    reverse = 0.5 * (x + z[:, None] - 1 - np.log(shifted)) @ mass * d
+    assert_allclose(eq.kl([1.0], n, floor=z, reverse=True, **given), reverse, rtol=1e-10)
+
+
+@pytest.mark.parametrize("q", [0.2, 0.8, 3.0])
+def test_integrals_of_the_law_with_an_estimated_mean(q):
+    n, z, d = 101, np.array([1e-2, 0.3, 5.0]), 100 * q
+    x, mass = law(q)
+    # Centred data have N - 1 degrees of freedom and are divided by N.
+    x = x * (n - 1) / n
+    shifted = x + z[:, None]
+    given = dict(multiplicities=[d], estimated_mean=True)
+    kl = 0.5 * ((1 + 1 / n) / shifted - 1 + np.log(shifted)) @ mass * d
+    assert_allclose(eq.kl([1.0], n, floor=z, **given), kl, rtol=1e-10)
+    reverse = 0.5 * (shifted + 1 / n - 1 - np.log(shifted)) @ mass * d
+    assert_allclose(eq.kl([1.0], n, floor=z, reverse=True, **given), reverse, rtol=1e-10)
+    assert_allclose(eq.trace_resolvent([1.0], n, z, **given), d * (1 / shifted) @ mass, rtol=1e-10)
+    squared = eq.trace_resolvent_squared([1.0], n, z, **given)
+    assert_allclose(squared, d * (1 / shifted**2) @ mass, rtol=1e-10)
+    assert_allclose(eq.log_det([1.0], n, z, **given), d * np.log(shifted) @ mass, rtol=1e-10)
+    level, noise = 0.7, 0.3
+    w = np.sqrt(noise) / (level * shifted + noise)
+    clean = (1 - np.sqrt(noise) * w) ** 2
+    seen, training = level * (1 + 1 / n) * w**2, clean + level * x * w**2
+    best = np.sqrt(noise)
+    expected = {
+        eq.training_loss: training,
+        eq.test_loss: clean + seen,
+        eq.gap: clean + seen - training,
+        eq.alignment: (w - best) ** 2 + level / n * w**2,
+    }
+    for loss, values in expected.items():
+        found = loss([1.0], n, level, floor=z, **given)
+        assert_allclose(found, d * values @ mass, rtol=1e-10, err_msg=loss.__name__)
 
 
 # Fifty digits: the textbook forms, which cancel, and derivatives of the free energy.
@@ -472,6 +504,8 @@ def test_traces_and_divergence_against_simulation(n):
     log_det = np.linalg.slogdet(shifted)[1]
     trace = np.einsum("kii->ki", inverse)
     kl = 0.5 * (trace @ SPECTRUM - 36 + log_det - np.sum(np.log(SPECTRUM)))
+    diagonal = np.einsum("kii->ki", shifted)
+    reverse = 0.5 * (diagonal @ (1 / SPECTRUM) - 36 - log_det + np.sum(np.log(SPECTRUM)))
     given = dict(one_loop=True)
     cases = [
         (trace.sum(axis=1), eq.trace_resolvent(SPECTRUM, n, z, **given)),
@@ -480,10 +514,7 @@ def test_traces_and_divergence_against_simulation(n):
         (squared @ weights, eq.trace_resolvent_squared(SPECTRUM, n, z, weights=weights, **given)),
         (log_det, eq.log_det(SPECTRUM, n, z, **given)),
         (kl, eq.kl(SPECTRUM, n, floor=z, **given)),
-        (
-            kl + 0.5 / n * trace @ SPECTRUM,
-            eq.kl(SPECTRUM, n, floor=z, estimated_mean=True, **given),
-        ),
+        (reverse, eq.kl(SPECTRUM, n, floor=z, reverse=True, **given)),
     ]
     for i, (values, theory) in enumerate(cases):
         mean, error = controlled(values, covariance, n)
@@ -514,19 +545,72 @@ def test_divergence_of_very_many_samples_keeps_its_digits():
     assert_allclose(leading, 0.75 * eq.kl_wishart(3, n), rtol=1e-7)
 
 
-def test_mean_of_the_data_costs_what_is_said():
-    rng, n, z = np.random.default_rng(8), 90, 0.1
-    data = rng.standard_normal((4000, n, 36)) * np.sqrt(SPECTRUM)
+def centred(n, rng, count):
+    """Sample covariances about the sample mean, divided by N, and the errors of that mean."""
+    data = rng.standard_normal((count, n, 36)) * np.sqrt(SPECTRUM)
     mean = data.mean(axis=1)
-    centred = data - mean[:, None]
-    covariance = np.swapaxes(centred, 1, 2) @ centred / n
-    shift = np.einsum(
-        "ki,ki->k", mean, np.linalg.solve(covariance + z * np.eye(36), mean[..., None])[..., 0]
-    )
-    extra = eq.kl(SPECTRUM, n, floor=z, estimated_mean=True) - eq.kl(SPECTRUM, n, floor=z)
-    error = 0.5 * shift.std() / np.sqrt(4000)
-    # Leading order of a term of order one, with N - 1 degrees of freedom read as N.
-    assert abs(0.5 * shift.mean() - extra) < 4 * error + 0.03 * extra
+    data -= mean[:, None]
+    return np.swapaxes(data, 1, 2) @ data / n, mean
+
+
+def regressed(values, covariance, n):
+    """As `controlled`; the covariance times N / (N - 1) is one of N - 1 points."""
+    return controlled(values, covariance * n / (n - 1), n - 1)
+
+
+@pytest.mark.parametrize("n", [19, 37, 90])
+def test_traces_and_divergences_of_centred_data_against_simulation(n):
+    rng, z = np.random.default_rng(300 + n), 0.1
+    covariance, mean = centred(n, rng, 4000)
+    shifted = covariance + z * np.eye(36)
+    inverse = np.linalg.inv(shifted)
+    weights = rng.normal(size=36)
+    trace = np.einsum("kii->ki", inverse)
+    squared = np.einsum("kij,kij->ki", inverse, inverse)
+    log_det = np.linalg.slogdet(shifted)[1]
+    distance = np.einsum("ki,kij,kj->k", mean, inverse, mean)
+    logs = log_det - np.sum(np.log(SPECTRUM))
+    kl = 0.5 * (trace @ SPECTRUM + distance - 36 + logs)
+    diagonal = np.einsum("kii->ki", shifted) + mean**2
+    reverse = 0.5 * (diagonal @ (1 / SPECTRUM) - 36 - logs)
+    given = dict(one_loop=True, estimated_mean=True)
+    cases = [
+        (trace.sum(axis=1), eq.trace_resolvent(SPECTRUM, n, z, **given)),
+        (trace @ weights, eq.trace_resolvent(SPECTRUM, n, z, weights=weights, **given)),
+        (squared.sum(axis=1), eq.trace_resolvent_squared(SPECTRUM, n, z, **given)),
+        (squared @ weights, eq.trace_resolvent_squared(SPECTRUM, n, z, weights=weights, **given)),
+        (log_det, eq.log_det(SPECTRUM, n, z, **given)),
+        (kl, eq.kl(SPECTRUM, n, floor=z, **given)),
+        (reverse, eq.kl(SPECTRUM, n, floor=z, reverse=True, **given)),
+    ]
+    for i, (values, theory) in enumerate(cases):
+        average, error = regressed(values, covariance, n)
+        assert abs(theory - average) < 4 * error, i
+    elements = eq.resolvent_squared_elements(SPECTRUM, n, z, **given)
+    for row, column in [(0, 0), (0, 1), (5, 20), (35, 35)]:
+        average, error = regressed(inverse[:, row, column] ** 2, covariance, n)
+        assert abs(elements[row, column] - average) < 4 * error
+    variance = log_det.var(ddof=1)
+    found = eq.log_det_variance(SPECTRUM, n, z, estimated_mean=True)
+    assert abs(found - variance) < 4 * variance * np.sqrt(2 / 4000)
+
+
+@pytest.mark.parametrize(("level", "floor"), [(0.9, 0.0), (0.98, 0.1), (0.3, 0.0)])
+@pytest.mark.parametrize("n", [19, 37, 90])
+def test_losses_of_centred_data_against_simulation(n, level, floor):
+    rng = np.random.default_rng(500 + n)
+    (covariance, mean), (other, other_mean) = centred(n, rng, 3000), centred(2 * n, rng, 3000)
+    shift = level * np.sum((fitted(covariance, level, floor) @ mean[..., None]) ** 2, axis=(1, 2))
+    weights = fitted(other, level, 0.1)
+    other_shift = level * np.sum((weights @ other_mean[..., None]) ** 2, axis=(1, 2))
+    added = {"residual": 0.0, "training": 0.0, "pair": shift + other_shift}
+    for name, values in simulated_losses(covariance, other, level, floor).items():
+        average, error = regressed(values + added.get(name, shift), covariance, n)
+        given = dict(floor=floor, one_loop=True)
+        theory = LOSSES[name](SPECTRUM, n, level, estimated_mean=True, **given)
+        assert abs(theory - average) < 4 * error, name
+        # That of a known mean is another number.
+        assert abs(LOSSES[name](SPECTRUM, n, level, **given) - average) > 5 * error, name
 
 
 @pytest.mark.parametrize(("level", "floor"), [(0.9, 0.0), (0.98, 0.1), (0.3, 0.0)])

@@ -89,6 +89,80 @@ def test_finite_size_theory_without_floor_approaches_the_exact_result(exponent):
     assert abs(corrected[-1]) < 0.05 * abs(leading[-1])
 
 
+@pytest.mark.parametrize("estimated", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("exponent", [0.0, 1.5])
+def test_finite_size_corrections_of_both_divergences_and_means(exponent, reverse, estimated):
+    errors = []
+    given = dict(reverse=reverse, estimated_mean=estimated)
+    for d in (25, 50, 100, 200):
+        exact = eq.kl_wishart(d, 4 * d, **given)
+        errors.append(exact - eq.kl(spectra.power_law(d, exponent), 4 * d, one_loop=True, **given))
+    # A total of order d, with its terms of orders d and 1: an error of order 1/d is left.
+    assert_allclose(np.divide(errors[:-1], errors[1:]), 2.0, rtol=0.1)
+    assert abs(errors[-1]) < 1e-3
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_exact_trace_of_the_inverse(estimated):
+    given = dict(estimated_mean=estimated)
+    rng, values, n, d = np.random.default_rng(6), np.array([3.0, 1.0, 0.1, 0.02]), 12, 4
+    data = rng.standard_normal((8000, n, 4)) * np.sqrt(values)
+    if estimated:
+        data -= data.mean(axis=1, keepdims=True)
+    covariance = np.swapaxes(data, 1, 2) @ data / n
+    drawn = np.einsum("kii->ki", np.linalg.inv(covariance)) @ values
+    exact = eq.trace_inverse_wishart(d, n, **given)
+    assert abs(drawn.mean() - exact) < 4 * drawn.std() / np.sqrt(8000)
+    assert exact == n * d / (n - d - 1 - estimated)
+    below = eq.trace_inverse_wishart(d, np.arange(2, d + 2 + estimated), **given)
+    assert np.isinf(below).all()
+    assert np.isfinite(eq.trace_inverse_wishart(d, d + 1.5 + estimated, **given))
+    errors = []
+    for size in (20, 40, 80):
+        flat = spectra.power_law(size, 1.0)
+        setting = flat, 3 * size, 1e-9 * flat[-1]
+        leading = eq.trace_resolvent(*setting, weights=flat, one_loop=True, **given)
+        errors.append(eq.trace_inverse_wishart(size, 3 * size, **given) / leading - 1)
+    assert_allclose(np.divide(errors[:-1], errors[1:]), 4.0, rtol=0.15)
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_divergence_with_the_reversed(estimated):
+    rng, values, n = np.random.default_rng(7), np.array([3.0, 1.0, 0.1, 0.02]), 12
+    data = rng.standard_normal((6000, n, 4)) * np.sqrt(values)
+    mean = data.mean(axis=1, keepdims=True) if estimated else np.zeros((6000, 1, 4))
+    covariance = np.swapaxes(data - mean, 1, 2) @ (data - mean) / n
+    zero, truth = np.zeros(4), np.diag(values)
+    kl = np.array(
+        [gaussians.kl_gaussian(m[0], s, zero, truth) for m, s in zip(mean, covariance, strict=True)]
+    )
+    exact = eq.kl_wishart(4, n, reverse=True, estimated_mean=estimated)
+    assert abs(kl.mean() - exact) < 4 * kl.std() / np.sqrt(6000)
+
+
+def test_many_samples_with_an_estimated_mean():
+    values, level = spectra.power_law(30, 1.0), np.array([0.9, 0.0163])
+    given = dict(estimated_mean=True)
+    limit = eq.alignment_many_samples(values, 1e8, level, **given)
+    assert_allclose(eq.alignment(values, 1e8, level, one_loop=True, **given), limit, rtol=1e-5)
+    known = eq.alignment_many_samples(values, 1e8, level)
+    noise = (1 - level) / level
+    mean = noise / 1e8 * np.sum(values[:, None] / (values[:, None] + noise) ** 2, axis=0)
+    assert_allclose(limit, known + mean, rtol=1e-12)
+
+
+def test_gap_at_small_noise_with_an_estimated_mean():
+    values, n = spectra.power_law(20, 1.0), np.array([5.0, 10.0, 18.0])
+    given = dict(estimated_mean=True)
+    errors = []
+    for noise in (1e-4, 1e-5):
+        limit = eq.gap_small_noise(values, n, 1 - noise, **given)
+        errors.append(np.abs(eq.gap(values, n, 1 - noise, **given) / limit - 1))
+    assert np.all(errors[1] < 1e-4)
+    assert_allclose(errors[0] / errors[1], 100, rtol=0.25)
+
+
 def test_finite_size_corrections_against_exact_wishart_moments():
     errors = []
     for d in (20, 40, 80):
@@ -222,9 +296,84 @@ def test_scale_of_a_power_law():
     assert eq.power_law_scale(n, 2.0).shape == (2,)
 
 
+def test_tiny_floors_and_few_samples():
+    assert eq.kl([1.0, 0.5, 0.25, 0.1], 2, floor=5e-324) == np.inf
+    assert eq.kl([1.0, 0.5, 0.25], 2, floor=5e-324) == np.inf
+    with mpmath.workdps(400):
+        # With N = d the root is kappa = sqrt(c tr(1 / Sigma) / N), and the trace N / kappa.
+        floor, values = mpmath.mpf(5e-324), [mpmath.mpf(x) for x in (1.0, 0.5, 0.25)]
+        expected = 3 / mpmath.sqrt(floor / 3 * sum(1 / v for v in values)) / 2
+    assert_allclose(eq.kl([1.0, 0.5, 0.25], 3, floor=5e-324), float(expected), rtol=1e-12)
+    # Without noise or floor N = d leaves a finite divergence only if the model comes first.
+    assert eq.kl([1.0, 0.5], 2) == np.inf and eq.kl([1.0, 0.5], 2, reverse=True) == 1.0
+    found = eq.kl([1.0, 0.5], 3, reverse=True, estimated_mean=True)
+    assert_allclose(found, 1.0 + np.log(1.5), rtol=1e-14)
+    assert eq.kl([1.0, 0.5], 2, reverse=True, estimated_mean=True) == np.inf
+    with pytest.raises(ValueError, match="one_loop"):
+        eq.kl([1.0, 0.5], 2, reverse=True, one_loop=True)
+
+
+def test_directions_without_variance():
+    for reverse in (False, True):
+        given = dict(reverse=reverse)
+        floors = eq.kl([1.0, 0.0, 2.0], 9, floor=[0.0, 1e-9], **given)
+        assert floors[0] == eq.kl([1.0, 2.0], 9, **given) and floors[1] == np.inf
+        assert eq.kl([0.0], 3, floor=[0.0, 1.0], **given).tolist() == [0.0, np.inf]
+    # The best denoiser sees them for what they are; one with a floor and no noise does not.
+    assert_allclose(
+        eq.alignment([1.0, 0.0], 50, 1 - 1e-14, floor=0.1)
+        - eq.alignment([1.0, 0.0], 50, 1.0, floor=0.1),
+        0.0,
+        atol=1e-10,
+    )
+    assert eq.alignment([1.0, 0.0], 50, 1.0, floor=0.1) == 1.0
+
+
+def test_limits_over_the_whole_range():
+    q = np.array([5e-324, 1e-300, 1e-200, 1e-155, 1e-90])
+    assert_allclose(eq.kl_isotropic_limit(q), q / 4, rtol=1e-13, atol=5e-324)
+    ratio = np.array([1e-300, 1e-20, 1e-3, 0.7, 1.0, 3.0, 1e8, 1e20, 1e170, 1e300])
+    with mpmath.workdps(700):
+        exact = [mpmath.mpf(float(c)) for c in ratio]
+        exact = [float((1 / (1 + c) - 1 + mpmath.log(1 + c)) / 2) for c in exact]
+    for unit in (1e-150, 1.0, 1e7):
+        assert_allclose(eq.kl_floor([unit], unit * ratio), exact, rtol=1e-12)
+    assert_allclose(eq.kl_floor([1e-150], 1e300), 0.5 * (450 * np.log(10) - 1), rtol=1e-14)
+    assert eq.kl_floor([1e308], 1e308) == eq.kl_floor([1.0], 1.0)
+    found = eq.alignment_many_samples([1e150, 2e150], 100, 1 - 1e-15)
+    expected = (1 - (1 - 1e-15)) / 100 * (2 * (1 + 0.5) + (1 + 0.5)) / 1e150
+    assert_allclose(found, expected, rtol=1e-12)
+    assert_allclose(eq.alignment_many_samples([1e-150], 4, 1e-150), 0.0, atol=1e-299)
+    values = np.array([1.0, 3.0, 8.0])
+    for unit in (1e-150, 1e150):
+        gap = eq.gap_small_noise(unit * values, 2, 0.5)
+        assert_allclose(gap, unit * eq.gap_small_noise(values, 2, 0.5), rtol=1e-12)
+    assert eq.gap_small_noise([1e300, 2e300], 1, 1 - 2**-53) == np.inf
+    scale = eq.power_law_scale([2.0, 1e9], [2.0, 1e300], amplitude=1e-300)
+    assert scale[0] == pytest.approx(1e300 * 2.5**2 * (2 / np.pi) ** 2) and scale[1] == np.inf
+    for d, n in ((1, 1e9 + 0.5), (3, 1e200), (2, 1e300)):
+        for estimated in (False, True):
+            given = dict(estimated_mean=estimated)
+            kl = d * (d + 1) / 4 if not estimated else d * (d + 3) / 4
+            assert_allclose(eq.kl_wishart(d, n, **given), kl / n, rtol=1e-7)
+            found = eq.kl_wishart(d, n, reverse=True, **given)
+            assert_allclose(found, kl / n, rtol=1e-7)
+            assert_allclose(eq.trace_inverse_wishart(d, n, **given), d, rtol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("call", "name"),
     [
+        (lambda: eq.trace_inverse_wishart(0, 6), "dimension"),
+        (lambda: eq.trace_inverse_wishart(4, 0.5), "n_samples"),
+        (lambda: eq.trace_inverse_wishart(4, 1, estimated_mean=True), "n_samples"),
+        (lambda: eq.kl_wishart(4, 3, reverse=True), "n_samples"),
+        (lambda: eq.kl([1.0], 1.5, estimated_mean=True), "n_samples"),
+        (lambda: eq.test_loss([1.0], 1, 0.5, estimated_mean=True), "estimated_mean"),
+        (lambda: eq.gap([1.0], 2, 5e-324), "alpha_bar"),
+        (lambda: eq.gap([1.0], 2, 1e-308, floor=1.7e308), "floor"),
+        (lambda: eq.alignment([1.0], 2, 1e-308, reference_floor=1.7e308), "reference_floor"),
+        (lambda: eq.trace_resolvent([1.0], 2, 1.7e308, estimated_mean=True), "`z`"),
         (lambda: eq.kl_wishart(4, 5), "n_samples"),
         (lambda: eq.kl_wishart(4, 6, estimated_mean=True), "n_samples"),
         (lambda: eq.kl_wishart(0, 6), "dimension"),
