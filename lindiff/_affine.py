@@ -62,14 +62,14 @@ class AffineDenoiser:
     def __post_init__(self):
         mean = _check.as_array("mean", self.mean, ndim=1)
         values = _check.as_array("eigenvalues", self.eigenvalues, ndim=1)
+        if values.size > 0:
+            values = _check.as_spectrum("eigenvalues", self.eigenvalues)
         vectors = _check.as_array("eigenvectors", self.eigenvectors, ndim=2)
         if vectors.shape != (mean.size, values.size):
             raise ValueError(
                 f"`eigenvectors` must have shape {(mean.size, values.size)} = (d, k), "
                 f"got {vectors.shape}"
             )
-        if np.any(values < 0):
-            raise ValueError("`eigenvalues` has negative entries; variances must be >= 0")
         floor = _check.non_negative("floor", self.floor)
         if np.ndim(floor) != 0:
             raise ValueError("`floor` must be one number")

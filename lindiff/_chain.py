@@ -106,7 +106,7 @@ def mode_trajectory(
     (1.0, 3.96)
     """
     steps = make_steps(schedule, solver, eta, final_noise)
-    spread = _check.as_spectrum("eigenvalues", _check.as_array("eigenvalues", eigenvalues, ndim=1))
+    spread = _check.as_spectrum("eigenvalues", eigenvalues, ndim=1)
     left, variance = _begin(spread, schedule, start)
     means = np.full((len(schedule) + 1, spread.size), 1.0 - left)
     variances = np.empty_like(means)

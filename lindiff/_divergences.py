@@ -8,6 +8,7 @@ import numpy as np
 from scipy import linalg
 
 from lindiff import _check
+from lindiff._check import is_singular
 
 _SERIES_BELOW = 0.5
 _SERIES_TERMS = 18
@@ -31,30 +32,13 @@ def law(mean, cov, suffix=""):
     """Check one Gaussian and return its mean, its covariance and whether it is singular."""
     mean_name, cov_name = f"mean{suffix}", f"cov{suffix}"
     mean = _check.as_array(mean_name, mean, ndim=1)
+    singular = is_singular(cov_name, cov)
     cov = _check.as_covariance(cov_name, cov)
     if mean.size != len(cov):
         raise ValueError(
             f"`{mean_name}` must have shape ({len(cov)},) to fit `{cov_name}`, got {mean.shape}"
         )
-    return mean, cov, is_singular(cov_name, cov)
-
-
-def is_singular(name, cov):
-    """Return whether a covariance is singular to rounding; reject an indefinite matrix."""
-    variances = np.diag(cov)
-    if np.any(variances < 0):
-        raise ValueError(f"`{name}` has a negative variance on its diagonal")
-    used = variances > 0
-    if np.any(cov[~used] != 0):
-        raise ValueError(f"`{name}` is indefinite: a zero variance with a non-zero covariance")
-    if not np.any(used):
-        return True
-    scale = 1.0 / np.sqrt(variances[used])
-    lowest = linalg.eigvalsh(scale[:, None] * cov[np.ix_(used, used)] * scale)[0]
-    # Sample covariances are accurate to about 1e-10 in what users pass; rounding is smaller.
-    if lowest < -1e-10 * len(cov):
-        raise ValueError(f"`{name}` is indefinite; replace its negative eigenvalues by zero")
-    return bool(not np.all(used) or lowest <= len(cov) * np.finfo(float).eps)
+    return mean, cov, singular
 
 
 def pair(mean_p, cov_p, mean_q, cov_q):
@@ -71,7 +55,7 @@ def pair(mean_p, cov_p, mean_q, cov_q):
 def factor(cov):
     """Return the lower Cholesky factor of a matrix known to be regular."""
     scale = np.sqrt(np.diag(cov))
-    return scale[:, None] * linalg.cholesky(cov / np.outer(scale, scale), lower=True)
+    return scale[:, None] * linalg.cholesky(cov / scale[:, None] / scale, lower=True)
 
 
 def log_det(lower):
@@ -115,9 +99,9 @@ def log_affinity(shift, cov_p, cov_q):
 
 
 def symmetric_root(cov):
-    """Return the positive semidefinite square root; rounding below zero counts as zero."""
+    """Return the positive semidefinite square root; rounding counts as zero."""
     eigenvalues, vectors = linalg.eigh(cov)
-    eigenvalues[eigenvalues < len(cov) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
+    eigenvalues[eigenvalues <= _check.rounding(eigenvalues, np.finfo(float).eps)] = 0.0
     return (vectors * np.sqrt(eigenvalues)) @ vectors.T
 
 

@@ -49,16 +49,16 @@ def condition(mean, cov, observed_index, observed_value):
     >>> condition([0.0, 0.0], [[1.0, 0.5], [0.5, 1.0]], 1, 2.0)
     (array([1.]), array([[0.75]]))
     """
+    given = np.asarray(cov)
     mean, cov, _ = _divergences.law(mean, cov)
     seen = _indices(observed_index, mean.size)
     value = np.atleast_1d(_check.as_array("observed_value", observed_value))
     if value.shape[-1] != seen.size:
         raise ValueError(f"`observed_value` must end with {seen.size} entries, got {value.shape}")
     rest = np.setdiff1d(np.arange(mean.size), seen)
-    block = cov[np.ix_(seen, seen)]
-    if _divergences.is_singular("cov", block):
+    if _check.is_singular("cov", given[np.ix_(seen, seen)]):
         raise ValueError("`observed_index` has redundant coordinates; drop some of them")
-    lower = _divergences.factor(block)
+    lower = _divergences.factor(cov[np.ix_(seen, seen)])
     gain = linalg.solve_triangular(lower, cov[np.ix_(seen, rest)], lower=True)
     gap = linalg.solve_triangular(
         lower, np.moveaxis(value - mean[seen], -1, 0).reshape(seen.size, -1), lower=True

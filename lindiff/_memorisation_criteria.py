@@ -4,8 +4,9 @@ Private half of :mod:`lindiff.memorisation`, which re-exports every public name.
 """
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
-from lindiff import _check
+from lindiff import _check, _divergences
 from lindiff.denoisers import nearest_neighbours
 from lindiff.gaussians import kl_gaussian
 
@@ -55,8 +56,14 @@ def kl_gap(mean, cov, points, true_mean, true_cov):
     0.0473
     """
     centre, fitted = _moments(points)
-    if np.shape(points)[0] <= np.shape(points)[1]:
-        raise ValueError("`points` must hold more points than dimensions: the fit is singular")
+    for name, value in (("cov", cov), ("true_cov", true_cov)):
+        if _check.is_singular(name, value):
+            raise ValueError(f"`{name}` must be positive definite; add a floor to it")
+    if _check.is_singular("points", fitted):
+        raise ValueError(
+            "`points` must hold more points than dimensions, none of them a combination of the "
+            "others: the fit is singular"
+        )
     near = kl_gaussian(mean, cov, centre, fitted)
     return near - kl_gaussian(mean, cov, true_mean, true_cov)
 
@@ -99,18 +106,18 @@ def likelihood_gap(mean, cov, points, true_mean, true_cov):
     """
     centre, fitted = _moments(points)
     mean, true_mean = _check.as_array("mean", mean, 1), _check.as_array("true_mean", true_mean, 1)
+    singular = _check.is_singular("cov", cov)
     cov = _check.as_covariance("cov", cov)
     true_cov = _check.as_covariance("true_cov", true_cov)
     if not mean.shape == true_mean.shape == centre.shape == cov.shape[:1] == true_cov.shape[:1]:
         raise ValueError("`mean`, `cov`, `points` and the truth must have one dimension")
     fresh = true_cov + np.outer(true_mean - mean, true_mean - mean)
     seen = fitted + np.outer(centre - mean, centre - mean)
-    try:
-        lower = np.linalg.cholesky(cov)
-    except np.linalg.LinAlgError as error:
-        raise ValueError("`cov` must be positive definite; add a floor to it") from error
-    half = np.linalg.solve(lower, fresh - seen)
-    return float(0.5 * np.trace(np.linalg.solve(lower, half.T)))
+    if singular:
+        raise ValueError("`cov` must be positive definite; add a floor to it")
+    lower = _divergences.factor(cov)
+    half = solve_triangular(lower, fresh - seen, lower=True)
+    return float(0.5 * np.trace(solve_triangular(lower, half.T, lower=True)))
 
 
 def copy_rate(samples, points, fresh):

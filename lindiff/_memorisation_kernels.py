@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import logsumexp
 
-from lindiff import _check
+from lindiff import _check, _divergences
 
 _ROWS, _COLUMNS, _STRIP = 256, 1024, 32
 
@@ -241,11 +241,11 @@ def log_l2_distance(mean, cov, density):
     >>> round(log_l2_distance([1.0], [[1.0]], density), 4)
     -2.0811
     """
+    singular = _check.is_singular("cov", cov)
     mean, cov = _law(mean, cov, density)
-    sign, log_det = np.linalg.slogdet(cov)
-    if sign <= 0:
+    if singular:
         return np.inf
-    d = len(cov)
+    d, log_det = len(cov), _divergences.log_det(_divergences.factor(cov))
     unit = -0.5 * d * np.log(4 * np.pi * density.variance)
     logs = [-0.5 * (log_det - d * np.log(density.variance)), density.log_cross(mean, cov)]
     terms = np.array([*logs, density.log_diagonal, density.log_pairs])

@@ -61,15 +61,14 @@ class GaussianMixtureDenoiser:
             raise ValueError("`means` is empty; pass (K, d) with K, d >= 1")
         if abs(weights.sum() - 1) > 1e-9:
             raise ValueError("`weights` must sum to 1; divide them by their sum")
-        covs = np.stack([_check.as_covariance(f"covs[{i}]", cov) for i, cov in enumerate(covs)])
+        given = enumerate(np.asarray(self.covs))
+        covs = np.stack([_check.as_covariance(f"covs[{i}]", cov) for i, cov in given])
         values, vectors = np.linalg.eigh(covs)
-        if np.any(values[:, 0] < -1e-12 * d * np.abs(values[:, -1])):
-            raise ValueError("`covs` has a negative eigenvalue; a covariance must not")
         stored = {
             "means": means.copy(),
             "covs": covs,
             "weights": weights.copy(),
-            "_values": np.clip(values, 0.0, None),
+            "_values": np.maximum(values, 0.0),
             "_vectors": vectors,
         }
         for name, value in stored.items():

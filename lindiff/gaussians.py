@@ -4,6 +4,12 @@ Every divergence is the *total* over dimensions, in nats; divide by :math:`d` to
 dimensions. The first law is the one the expectation is taken over: with samples first and
 data second, :math:`\mathrm{KL}(p_{\rm generated}\,\|\,p_{\rm data})`. Functions named
 ``..._spectral`` take variances along common eigenvectors and broadcast over leading axes.
+
+Rounding is judged by one rule, here as in all of the theory, and by the precision
+:math:`\epsilon` of the type that is handed in. A negative eigenvalue of a covariance, or entry of
+a spectrum, of at most :math:`4\epsilon` times the sum of the positive ones becomes zero; a larger
+one is an error. A covariance is singular if, with every coordinate scaled to variance 1, its
+smallest eigenvalue is at most :math:`4\epsilon d`.
 """
 
 import numpy as np
@@ -266,9 +272,9 @@ def entropy(cov):
     >>> round(entropy([[1.0]]), 4)
     1.4189
     """
-    cov = _check.as_covariance("cov", cov)
-    if _divergences.is_singular("cov", cov):
+    if _check.is_singular("cov", cov):
         return -np.inf
+    cov = _check.as_covariance("cov", cov)
     constant = len(cov) * (1.0 + np.log(2.0 * np.pi))
     return float(0.5 * (constant + _divergences.log_det(_divergences.factor(cov))))
 

@@ -630,9 +630,9 @@ class TestMixture:
             cov = scale * np.array([[1.0, 1.0 + below], [1.0 + below, 1.0]])
             return GaussianMixtureDenoiser([[0.0, 0.0]], [cov], [1.0])
 
-        got = build(1.0, 3e-12).denoise([1.0, -1.0], 1e-6)
+        got = build(1.0, 1.3e-15).denoise([1.0, -1.0], 3.6e-8)
         np.testing.assert_allclose(got, 0.0, atol=1e-12)
-        for scale, below in ((1.0, 5e-12), (1.0, 3.0), (1e-6, 1e-6)):
+        for scale, below in ((1.0, 3e-15), (1.0, 3.0), (1e-6, 1e-6)):
             with pytest.raises(ValueError, match="negative eigenvalue"):
                 build(scale, below)
 
