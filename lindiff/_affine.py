@@ -61,6 +61,8 @@ class AffineDenoiser:
 
     def __post_init__(self):
         mean = _check.as_array("mean", self.mean, ndim=1)
+        if mean.size == 0:
+            raise ValueError("`mean` is empty; pass one number for each coordinate")
         values = _check.as_array("eigenvalues", self.eigenvalues, ndim=1)
         if values.size > 0:
             values = _check.as_spectrum("eigenvalues", self.eigenvalues)
@@ -75,7 +77,8 @@ class AffineDenoiser:
             raise ValueError("`floor` must be one number")
         # Two fixed vectors show at O(dk) what the product of both matrices would at O(dk^2).
         probes = np.cos(np.arange(values.size)[:, None] ** 2 * [1.0, np.sqrt(2.0)])
-        if not np.allclose(vectors.T @ (vectors @ probes), probes, rtol=0, atol=1e-8):
+        rounded = max(1e-8, 4.0 * _check.precision(self.eigenvectors) * np.sqrt(mean.size))
+        if not np.allclose(vectors.T @ (vectors @ probes), probes, rtol=0, atol=rounded):
             raise ValueError("`eigenvectors` must have orthonormal columns")
         for name, value in zip(
             ("mean", "eigenvalues", "eigenvectors"), (mean, values, vectors), strict=True

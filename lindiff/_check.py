@@ -12,7 +12,12 @@ _ROWS = 128
 
 
 def as_array(name, value, ndim=None):
-    """Return `value` as a float64 array; reject NaN, infinity and a wrong rank."""
+    """Return `value` as a float64 array; reject NaN, infinity, masks and a wrong rank."""
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"`{name}` has masked entries, which would be read as numbers; pass "
+            f"{name}.compressed() or {name}.filled(...)"
+        )
     try:
         array = np.asarray(value)
     except ValueError as error:

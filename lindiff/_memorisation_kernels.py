@@ -327,5 +327,6 @@ def _single_overlap(density):
     n, d = density.points.shape
     scale = np.float32(density.bandwidth) / np.float32(np.sqrt(density.variance))
     pairs = np.exp(density.log_pairs - density.log_diagonal) * n
-    prefactor = np.float32(1.0) / ((scale * scale) ** np.float32(d / 2) * np.float32(n) ** 2)
-    return np.log(float(prefactor * np.float32(n + pairs)))
+    # Every number is cast: a power with a Python exponent is in double precision in NumPy 1.
+    squares = (scale * scale) ** np.float32(d / 2) * (np.float32(n) * np.float32(n))
+    return np.log(float(np.float32(1.0) / squares * np.float32(n + pairs)))

@@ -4,6 +4,7 @@ Private half of :mod:`lindiff.multistep`, which re-exports every public name.
 """
 
 import numpy as np
+from scipy.integrate import trapezoid
 from scipy.optimize import minimize
 
 from lindiff import _check
@@ -243,8 +244,8 @@ def _continuum(s, weights, end, rule):
     costs = np.ones(s.size)
     for _ in range(500):
         density = np.sqrt((weights * costs) @ w)
-        length = np.trapezoid(density, phi)
-        new = length * np.trapezoid(w / density, phi, axis=1)
+        length = trapezoid(density, phi)
+        new = length * trapezoid(w / density, phi, axis=1)
         done = np.max(np.abs(new / costs - 1.0)) < 1e-12
         costs = new
         if done:

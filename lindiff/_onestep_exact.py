@@ -146,9 +146,9 @@ def expected_log_det(noise_to_signal, dimension, n_samples, *, intercept=True):
     >>> round(expected_log_det(1.0, 2, 5), 12)
     -1.75
     """
-    noise, _ = _noise(noise_to_signal)
+    _noise(noise_to_signal)
     dimension, degrees = _sizes(dimension, n_samples, intercept)
-    return _log_det(noise, dimension, degrees)
+    return _log_det(float(noise_to_signal), dimension, degrees)
 
 
 def expected_kl(noise_to_signal, dimension, n_samples, *, sampler="isotropic", intercept=True):
@@ -194,7 +194,7 @@ def expected_kl(noise_to_signal, dimension, n_samples, *, sampler="isotropic", i
     sampler = _sampler(sampler)
     if degrees < dimension + (0 if sampler == "full" else 2):
         return np.inf
-    log_det = _log_det(noise, dimension, degrees)
+    log_det = _log_det(float(noise_to_signal), dimension, degrees)
     if sampler == "full":
         trace = dimension * (rho + noise * dimension / degrees)
         log_det += _log_det_wishart(dimension, degrees) - dimension * np.log(degrees)
@@ -287,12 +287,12 @@ def _mean_term(noise, rho, dimension, degrees, sampler):
     return 0.5 * total / (degrees + 1)
 
 
-def _log_det(noise, dimension, degrees):
+def _log_det(noise_to_signal, dimension, degrees):
     if degrees < dimension:
         return -np.inf
-    if degrees == dimension or noise == 0:
+    if degrees == dimension or noise_to_signal == 0:
         return 0.0
-    return log_det_at_zero(dimension, degrees) + hook_sum(noise / (1.0 - noise), dimension, degrees)
+    return log_det_at_zero(dimension, degrees) + hook_sum(noise_to_signal, dimension, degrees)
 
 
 def _log_det_wishart(dimension, degrees):

@@ -17,6 +17,9 @@ __all__ = [
     "add_noise",
     "alpha_bar_to_sigma",
     "cosine",
+    "from_alpha_bars",
+    "from_betas",
+    "from_sigmas",
     "karras",
     "linear_beta",
     "ornstein_uhlenbeck",
@@ -24,9 +27,123 @@ __all__ = [
 ]
 
 
-def _from_beta(beta):
-    log_alpha_bar = np.cumsum(np.log1p(-beta))
+def from_betas(betas):
+    r"""Levels of a given list of noise added per step.
+
+    .. math:: \bar\alpha_t=\prod_{s\le t}(1-\beta_s)
+
+    Implements eq. (2.1), (2.3).
+
+    Parameters
+    ----------
+    betas : array_like, shape (T,)
+        In (0, 1), in the order of increasing noise.
+
+    Returns
+    -------
+    NoiseSchedule
+        VP levels; :math:`1-\bar\alpha` has the relative accuracy of the `betas` at every level,
+        1e-14 if they are exact.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or the signal factor falls below e^-700.
+
+    Notes
+    -----
+    A table with zero terminal signal ends with :math:`\beta=1`: leave its last level out.
+
+    Examples
+    --------
+    >>> from_betas([0.5, 0.5]).alpha_bar.round(12)
+    array([0.5 , 0.25])
+    """
+    betas = _check.as_array("betas", betas, ndim=1)
+    if betas.size == 0 or np.any((betas <= 0) | (betas >= 1)):
+        raise ValueError("`betas` must hold numbers in (0, 1); a level with beta = 1 has no signal")
+    log_alpha_bar = np.cumsum(np.log1p(-betas))
+    if log_alpha_bar[-1] < -1400.0:
+        raise ValueError(
+            f"`betas` leave no signal, a factor of e^{0.5 * log_alpha_bar[-1]:.0f}; "
+            "use fewer or smaller ones"
+        )
     return NoiseSchedule(np.exp(0.5 * log_alpha_bar), np.sqrt(-np.expm1(log_alpha_bar)))
+
+
+def from_alpha_bars(alpha_bars):
+    r"""Levels of a given list of squared signal factors.
+
+    .. math:: s_t^2=\bar\alpha_t,\qquad n_t^2=1-\bar\alpha_t
+
+    Implements eq. (2.3).
+
+    Parameters
+    ----------
+    alpha_bars : array_like, shape (T,)
+        In (0, 1], strictly decreasing.
+
+    Returns
+    -------
+    NoiseSchedule
+        VP levels, exact for the numbers that are passed. Near 1 those say little about
+        :math:`1-\bar\alpha`: a single precision table is off by 6e-8 there. Pass `from_betas`
+        the step sizes or `from_sigmas` the noise levels where they are at hand.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or the list does not decrease.
+
+    Examples
+    --------
+    >>> from_alpha_bars([0.8, 0.2]).sigma
+    array([0.5, 2. ])
+    """
+    alpha_bars = _check.as_array("alpha_bars", alpha_bars, ndim=1)
+    if alpha_bars.size == 0 or np.any((alpha_bars <= 0) | (alpha_bars > 1)):
+        raise ValueError("`alpha_bars` must hold numbers in (0, 1]; drop levels without signal")
+    if np.any(np.diff(alpha_bars) >= 0):
+        raise ValueError("`alpha_bars` must decrease strictly; sort them and drop repeated ones")
+    return NoiseSchedule(np.sqrt(alpha_bars), np.sqrt(1.0 - alpha_bars))
+
+
+def from_sigmas(sigmas):
+    r"""Levels of a given list of noise levels, in VE coordinates.
+
+    .. math:: s_t=1,\qquad n_t=\sigma_t
+
+    Parameters
+    ----------
+    sigmas : array_like, shape (T,)
+        Not negative, strictly increasing.
+
+    Returns
+    -------
+    NoiseSchedule
+        VE levels, exact for the numbers that are passed.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative, or the list does not increase.
+
+    Notes
+    -----
+    Tables for sampling run downwards and end with 0: pass ``sigmas[-2::-1]``.
+
+    Examples
+    --------
+    >>> from_sigmas([0.5, 2.0]).alpha_bar
+    array([0.8, 0.2])
+    """
+    sigmas = np.atleast_1d(_check.non_negative("sigmas", _check.as_array("sigmas", sigmas, ndim=1)))
+    if sigmas.size == 0 or np.any(np.diff(sigmas) <= 0):
+        raise ValueError(
+            "`sigmas` must increase strictly; pass a falling table that ends with 0 as "
+            "sigmas[-2::-1]"
+        )
+    return NoiseSchedule(np.ones_like(sigmas), sigmas)
 
 
 def linear_beta(n_steps=1000, beta_start=1e-4, beta_end=2e-2):
@@ -52,7 +169,7 @@ def linear_beta(n_steps=1000, beta_start=1e-4, beta_end=2e-2):
     Raises
     ------
     ValueError
-        If a value is out of range, or the signal underflows.
+        If a value is out of range, or the signal factor falls below e^-700.
 
     Notes
     -----
@@ -69,7 +186,7 @@ def linear_beta(n_steps=1000, beta_start=1e-4, beta_end=2e-2):
     for name, value in (("beta_start", beta_start), ("beta_end", beta_end)):
         if not 0.0 < _check.as_array(name, value, ndim=0) < 1.0:
             raise ValueError(f"`{name}` must lie in (0, 1), got {value}")
-    return _from_beta(np.linspace(beta_start, beta_end, n_steps))
+    return from_betas(np.linspace(beta_start, beta_end, n_steps))
 
 
 def cosine(n_steps=1000, offset=0.008, *, max_beta=0.999):
@@ -115,7 +232,7 @@ def cosine(n_steps=1000, offset=0.008, *, max_beta=0.999):
     angle = 0.5 * np.pi * (times + offset) / (1.0 + offset)
     step = 0.5 * np.pi / (n_steps * (1.0 + offset))
     beta = np.sin(step) * np.sin(angle[1:] + angle[:-1]) / np.cos(angle[:-1]) ** 2
-    return _from_beta(np.minimum(beta, max_beta))
+    return from_betas(np.minimum(beta, max_beta))
 
 
 def ornstein_uhlenbeck(times, noise_scale=1.0):

@@ -36,6 +36,14 @@ def test_as_array_rejects_what_is_no_number(bad):
         _check.as_array("x", bad)
 
 
+def test_masks_are_not_read_as_numbers():
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    for check in (_check.as_array, _check.as_spectrum, _check.positive):
+        with pytest.raises(ValueError, match=r"`x` has masked entries.*x\.compressed\(\)"):
+            check("x", masked)
+    assert _check.as_array("x", np.ma.masked_array([1.0, 2.0])).tolist() == [1.0, 2.0]
+
+
 def test_as_spectrum():
     assert _check.as_spectrum("v", [[0.0, 1.0]]).shape == (1, 2)
     for bad in (1.0, [], [-1e-300]):
