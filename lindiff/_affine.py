@@ -60,7 +60,7 @@ class AffineDenoiser:
     ridge: float | Callable = 0.0
 
     def __post_init__(self):
-        mean = _check.as_array("mean", self.mean, ndim=1)
+        mean = _check.as_points("mean", self.mean, ndim=1)
         if mean.size == 0:
             raise ValueError("`mean` is empty; pass one number for each coordinate")
         values = _check.as_array("eigenvalues", self.eigenvalues, ndim=1)
@@ -72,7 +72,9 @@ class AffineDenoiser:
                 f"`eigenvectors` must have shape {(mean.size, values.size)} = (d, k), "
                 f"got {vectors.shape}"
             )
-        floor = _check.non_negative("floor", self.floor)
+        floor = _check.within(
+            "floor", self.floor, least=0.0, most=_check.LARGEST_VARIANCE, zero=True
+        )
         if np.ndim(floor) != 0:
             raise ValueError("`floor` must be one number")
         # Two fixed vectors show at O(dk) what the product of both matrices would at O(dk^2).
@@ -248,7 +250,11 @@ class AffineDenoiser:
         numpy.ndarray, shape (...)
         """
         scale = np.hypot(1.0, np.asarray(_check.non_negative("sigma", sigma)))
-        return self._ridge_at(np.square(1.0 / scale)) * np.square(scale)
+        with np.errstate(over="ignore"):
+            added = self._ridge_at(np.square(1.0 / scale)) * np.square(scale)
+        if np.any(added > _check.LARGEST_VARIANCE):
+            raise ValueError("`ridge` over alpha_bar overflows; leave out the noisiest levels")
+        return added
 
     def _ridge_at(self, alpha_bar):
         if not callable(self.ridge):

@@ -9,6 +9,8 @@ import numpy as np
 _SYMMETRY_RTOL = 1e-10
 _ROUNDING = 4.0
 _ROWS = 128
+# Sums of squares of points up to here, and sums of variances, stay within the floats.
+LARGEST, LARGEST_VARIANCE = 1e150, 1e304
 
 
 def as_array(name, value, ndim=None):
@@ -32,6 +34,26 @@ def as_array(name, value, ndim=None):
         wanted = " or ".join(str(n) for n in allowed)
         raise ValueError(f"`{name}` must have {wanted} axes, got shape {array.shape}")
     return array
+
+
+def as_points(name, value, ndim=None):
+    """Return `value` as by `as_array`; reject entries whose squares leave the range of floats."""
+    array = as_array(name, value, ndim)
+    if array.size > 0 and max(array.max(), -array.min()) > LARGEST:
+        raise ValueError(f"`{name}` has entries above {LARGEST:g} in size; rescale the data")
+    return array
+
+
+def within(name, value, *, least=1e-150, most=1e150, zero=False):
+    """Return `value` as by `positive`; reject numbers outside a range, 0 apart if `zero`."""
+    array = np.asarray((non_negative if zero else positive)(name, value))
+    outside = ((array < least) & (array != 0)) | (array > most)
+    if np.any(outside):
+        raise ValueError(
+            f"`{name}` must {'be 0 or ' * zero}lie between {least:g} and {most:g}, got "
+            f"{array[outside].flat[0]:.6g}; change the units"
+        )
+    return float(array) if array.ndim == 0 else array
 
 
 def precision(value):
@@ -59,6 +81,7 @@ def as_spectrum(name, value, ndim=None):
         raise ValueError(f"`{name}` must have at least one axis; pass [value] for d = 1")
     if array.shape[-1] == 0:
         raise ValueError(f"`{name}` is empty; pass at least one variance")
+    _not_too_large(name, array)
     return _without_rounding(name, "entries", array, value)
 
 
@@ -71,13 +94,13 @@ def as_covariance(name, value):
     array = as_array(name, value, ndim=2)
     if array.shape[0] != array.shape[1] or array.shape[0] == 0:
         raise ValueError(f"`{name}` must be a square matrix, got shape {array.shape}")
+    _not_too_large(name, array)
     mean, gap = np.empty_like(array), 0.0
     for start in range(0, len(array), _ROWS):
         # A block of rows and its transpose stay in the cache.
         rows = slice(start, start + _ROWS)
         mean[rows] = array[:, rows].T
-        with np.errstate(over="ignore"):
-            gap = max(gap, np.abs(array[rows] - mean[rows]).max())
+        gap = max(gap, np.abs(array[rows] - mean[rows]).max())
         # Half of the smallest number is zero, so equal entries are kept.
         equal = array[rows] == mean[rows]
         mean[rows] = np.where(equal, mean[rows], 0.5 * mean[rows] + 0.5 * array[rows])
@@ -113,6 +136,11 @@ def is_singular(name, value):
         correlations = np.clip(scale[:, None] * cov * scale, -2.0, 2.0)
     lowest = np.linalg.eigvalsh(correlations)[0]
     return bool(lowest <= _ROUNDING * precision(value) * len(cov))
+
+
+def _not_too_large(name, variances):
+    if max(variances.max(), -variances.min()) > LARGEST_VARIANCE:
+        raise ValueError(f"`{name}` has entries above {LARGEST_VARIANCE:g}; rescale the data")
 
 
 def _without_rounding(name, what, variances, value):

@@ -65,7 +65,8 @@ def continuous_moments(eigenvalues, alpha_bar, alpha_bar_end, *, ratio=0.0, star
     if start == "matched":
         return np.sqrt(level) * np.ones_like(spread), whole
     whole_end = (1.0 - end) + end * spread
-    q, drop = end * whole / (level * whole_end), (level - end) / (level * whole_end)
+    q = np.minimum(end * whole / (level * whole_end), 1.0)
+    drop = (level - end) / (level * whole_end)
     with np.errstate(divide="ignore"):
         log_q = np.where(q < 0.5, np.log(q), np.log1p(-np.minimum(drop, 0.5)))
     gone = -np.expm1(ratio * log_q) if ratio > 0 else 0.0
@@ -110,7 +111,7 @@ def final_bias(signal_to_noise, *, ratio=0.0):
     """
     x, ratio = np.asarray(_check.non_negative("signal_to_noise", signal_to_noise)), _ratio(ratio)
     with np.errstate(divide="ignore"):
-        log_q = np.where(x < 1, np.log(x) - np.log1p(x), -np.log1p(1.0 / x))
+        log_q = np.where(x < 1, np.log(x) - np.log1p(x), -np.log1p(1.0 / np.maximum(x, 1.0)))
     mean, variance = (-np.expm1(power * (1.0 + ratio) * log_q) for power in (0.5, 1.0))
     return (float(mean), float(variance)) if x.ndim == 0 else (mean, variance)
 
@@ -157,13 +158,17 @@ def flow_map(denoiser, x, sigma, sigma_next):
     if callable(denoiser.ridge) or denoiser.ridge > 0:
         raise ValueError("`denoiser` has a ridge, which has no closed form; use a floor instead")
     x, _ = points_and_levels(x, 0.0, denoiser.dimension)
-    begin = _check.as_array("sigma", _check.positive("sigma", sigma), ndim=0)
-    end = _check.as_array("sigma_next", _check.non_negative("sigma_next", sigma_next), ndim=0)
+    begin = _check.as_array("sigma", _check.within("sigma", sigma), ndim=0)
+    end = _check.as_array("sigma_next", _check.within("sigma_next", sigma_next, zero=True), ndim=0)
     spread = np.sqrt(np.append(denoiser.eigenvalues, 0.0) + denoiser.floor)
     factor = np.hypot(spread, end) / np.hypot(spread, begin)
     away, vectors = x - denoiser.mean, denoiser.eigenvectors
-    inside = ((away @ vectors) * (factor[:-1] - factor[-1])) @ vectors.T
-    return denoiser.mean + inside + factor[-1] * away
+    with np.errstate(over="ignore", invalid="ignore"):
+        inside = ((away @ vectors) * (factor[:-1] - factor[-1])) @ vectors.T
+        result = denoiser.mean + inside + factor[-1] * away
+    if not np.all(np.isfinite(result)):
+        raise ValueError("`sigma_next` is so far above `sigma` that the points overflow")
+    return result
 
 
 def ddim_variance(eigenvalues, alpha_bar_end):

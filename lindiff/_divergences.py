@@ -31,7 +31,7 @@ def excess(x):
 def law(mean, cov, suffix=""):
     """Check one Gaussian and return its mean, its covariance and whether it is singular."""
     mean_name, cov_name = f"mean{suffix}", f"cov{suffix}"
-    mean = _check.as_array(mean_name, mean, ndim=1)
+    mean = _check.as_points(mean_name, mean, ndim=1)
     singular = is_singular(cov_name, cov)
     cov = _check.as_covariance(cov_name, cov)
     if mean.size != len(cov):
@@ -65,8 +65,10 @@ def log_det(lower):
 
 def whitened(lower, matrix):
     """Return the eigenvalues of L^-1 M L^-T."""
-    half = linalg.solve_triangular(lower, matrix, lower=True)
-    full = linalg.solve_triangular(lower, half.T, lower=True)
+    half = linalg.solve_triangular(lower, matrix, lower=True, check_finite=False)
+    full = linalg.solve_triangular(lower, half.T, lower=True, check_finite=False)
+    if not np.all(np.abs(full) < 1e300):
+        return np.array([np.inf])
     return linalg.eigvalsh(0.5 * (full + full.T))
 
 
@@ -77,12 +79,15 @@ def kl(shift, cov_p, cov_q):
     relative = whitened(lower, cov_p - cov_q)
     if np.max(np.abs(relative)) <= _SERIES_BELOW:
         spread = np.sum(excess(relative))
+    elif np.any(relative == np.inf):
+        return np.inf
     else:
         # Small eigenvalues of p drown in the large ones of `relative`, not in its factor.
         lower_p = factor(cov_p)
         ratio = linalg.solve_triangular(lower, lower_p, lower=True)
         spread = np.sum(ratio**2) - len(cov_q) + log_det(lower) - log_det(lower_p)
-    return float(0.5 * (spread + gap @ gap))
+    with np.errstate(over="ignore"):
+        return float(0.5 * (spread + gap @ gap))
 
 
 def log_affinity(shift, cov_p, cov_q):
@@ -95,7 +100,8 @@ def log_affinity(shift, cov_p, cov_q):
     else:
         both = log_det(factor(cov_p)) + log_det(factor(cov_q))
         overlap = 0.25 * both - 0.5 * log_det(lower)
-    return float(overlap - 0.125 * gap @ gap)
+    with np.errstate(over="ignore"):
+        return float(overlap - 0.125 * gap @ gap)
 
 
 def symmetric_root(cov):

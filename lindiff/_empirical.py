@@ -170,7 +170,7 @@ def _mean_of_blocks(data):
         raise ValueError(f"`data` must have shape (N, d) with N, d >= 1, got {data.shape}")
     total = np.zeros(data.shape[1])
     for start in range(0, len(data), _BLOCK):
-        total += _check.as_array("data", data[start : start + _BLOCK], ndim=2).sum(axis=0)
+        total += _check.as_points("data", data[start : start + _BLOCK], ndim=2).sum(axis=0)
     return total / len(data)
 
 
@@ -230,7 +230,7 @@ def nearest_neighbours(x, data):
 
 def points_and_levels(x, sigma, dimension, *, name="sigma"):
     """Check points (..., d) and noise levels; return the levels with one per point."""
-    x = _check.as_array("x", x)
+    x = _check.as_points("x", x)
     if x.ndim == 0 or x.shape[-1] != dimension:
         raise ValueError(f"`x` must have shape (..., {dimension}), got {x.shape}")
     sigma = np.asarray(_check.non_negative(name, sigma))
@@ -247,7 +247,7 @@ def points_and_levels(x, sigma, dimension, *, name="sigma"):
 
 def training_set(data, name="data"):
     """Return checked points of shape (N, d)."""
-    data = _check.as_array(name, data, ndim=2)
+    data = _check.as_points(name, data, ndim=2)
     if 0 in data.shape:
         raise ValueError(f"`{name}` is empty, shape {data.shape}; pass (N, d) with N, d >= 1")
     return data

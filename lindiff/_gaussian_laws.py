@@ -52,7 +52,7 @@ def condition(mean, cov, observed_index, observed_value):
     given = np.asarray(cov)
     mean, cov, _ = _divergences.law(mean, cov)
     seen = _indices(observed_index, mean.size)
-    value = np.atleast_1d(_check.as_array("observed_value", observed_value))
+    value = np.atleast_1d(_check.as_points("observed_value", observed_value))
     if value.shape[-1] != seen.size:
         raise ValueError(f"`observed_value` must end with {seen.size} entries, got {value.shape}")
     rest = np.setdiff1d(np.arange(mean.size), seen)
@@ -107,16 +107,17 @@ def posterior_mean(mean, cov, x, *, signal, noise):
     array([1.])
     """
     mean, cov, _ = _divergences.law(mean, cov)
-    x = _check.as_array("x", x)
+    x = _check.as_points("x", x)
     if x.ndim == 0 or x.shape[-1] != mean.size:
         raise ValueError(f"`x` must have last axis {mean.size}, got shape {x.shape}")
-    signal = _check.as_array("signal", _check.positive("signal", signal), ndim=0)
-    noise = _check.as_array("noise", _check.non_negative("noise", noise), ndim=0)
+    signal = _check.as_array("signal", _check.within("signal", signal), ndim=0)
+    noise = _check.as_array("noise", _check.within("noise", noise, zero=True), ndim=0)
     eigenvalues, vectors = linalg.eigh(cov)
     eigenvalues = np.maximum(eigenvalues, 0.0)
-    total = signal**2 * eigenvalues + noise**2
-    gain = signal * eigenvalues / np.where(total == 0, 1.0, total)
-    return mean + ((x - signal * mean) @ vectors * gain) @ vectors.T
+    # In units of the signal: its square may overflow.
+    total = eigenvalues + (noise / signal) ** 2
+    gain = eigenvalues / np.where(total == 0, 1.0, total)
+    return mean + ((x / signal - mean) @ vectors * gain) @ vectors.T
 
 
 def sample(mean, cov, n_samples, rng):

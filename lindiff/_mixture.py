@@ -48,7 +48,7 @@ class GaussianMixtureDenoiser:
     weights: np.ndarray
 
     def __post_init__(self):
-        means = _check.as_array("means", self.means, ndim=2)
+        means = _check.as_points("means", self.means, ndim=2)
         weights = np.atleast_1d(_check.positive("weights", self.weights))
         covs = _check.as_array("covs", self.covs, ndim=3)
         k, d = means.shape
@@ -155,15 +155,18 @@ class GaussianMixtureDenoiser:
         return np.einsum("...k,...ki->...i", share, estimates)
 
     def _split(self, x, sigma):
+        sigma = _check.within("sigma", sigma, least=0.0, zero=True)
         x, sigma = points_and_levels(x, sigma, self.dimension)
-        with np.errstate(over="ignore"):
-            total = self._values + np.square(sigma)[..., None, None]
+        total = self._values + np.square(sigma)[..., None, None]
         if np.any(total == 0):
             raise ValueError("`sigma` must be positive: a component has a singular covariance")
         away = x[..., None, :] - self.means
         coefficients = np.einsum("kij,...ki->...kj", self._vectors, away)
         # Divide by the root first: the square of a large residual would overflow sooner.
-        distance = np.sum(np.square(coefficients / np.sqrt(total)), axis=-1)
+        with np.errstate(over="ignore"):
+            distance = np.sum(np.square(coefficients / np.sqrt(total)), axis=-1)
+        if not np.all(np.isfinite(np.min(distance, axis=-1))):
+            raise ValueError("`x` lies too far from all components for this `sigma`")
         log_share = np.log(self.weights) - 0.5 * (distance + np.sum(np.log(total), axis=-1))
         share = np.exp(log_share - logsumexp(log_share, axis=-1, keepdims=True))
         return share, coefficients, total

@@ -128,7 +128,7 @@ def fresh_sets_trace(grid, dimension, n_samples, *, variance=1.0, rule="ddpm"):
     0.7500
     """
     omega, d = levels(grid), _check.positive_int("dimension", dimension)
-    s = float(_check.as_array("variance", _check.positive("variance", variance), ndim=0))
+    s = float(_check.as_array("variance", _check.within("variance", variance), ndim=0))
     n = np.asarray(_check.positive("n_samples", n_samples))
     if n.shape not in ((), omega.shape) or np.any(n != np.floor(n)) or np.any(n < d + 3):
         raise ValueError(

@@ -9,11 +9,12 @@ from scipy.optimize import minimize
 
 from lindiff import _check
 from lindiff._multistep_chains import _exp_gap, _weights, levels, named, step_kl
-from lindiff._onestep_kl import _log_gap
+from lindiff._onestep_kl import _divergence, _log_gap
 
 _RULES = ("ddpm", "ddim")
 _NODES = 4001
 _DECADES = 12.0
+_SPAN = 30.0
 
 
 def ddpm_deficits(n_steps):
@@ -95,7 +96,7 @@ def best_grid(n_steps, end, *, rule="ddpm", variance=1.0):
     else:
         ratio = 1.0 - 0.5 * ddpm_deficits(n_steps)[:-1]
         x = end / (variance + end) * np.append(np.cumprod(ratio[::-1])[::-1], 1.0)
-        grid = variance * x / (1.0 - x)
+        grid = np.append(variance * x[:-1] / (1.0 - x[:-1]), end)
     grid[-1] = end
     return grid
 
@@ -139,14 +140,16 @@ def best_grid_kl(n_steps, end, *, rule="ddpm", variance=1.0, limit=False):
     angle = np.arctan(np.sqrt(end / variance))
     if limit:
         return float((4.0 * lost**2 if rule == "ddpm" else angle**4 / 4.0) / n_steps**2)
+    if n_steps == 1:
+        return float(0.5 * _divergence(end / variance))
     if rule == "ddpm":
         return float(0.5 * _log_gap(-ddpm_deficits(n_steps)[-1] * lost))
     return float(0.5 * _exp_gap(n_steps * np.log1p(-(np.sin(angle / n_steps) ** 2))))
 
 
 def _problem(n_steps, end, rule, variance):
-    end = _check.as_array("end", _check.positive("end", end), ndim=0)
-    variance = _check.as_array("variance", _check.positive("variance", variance), ndim=0)
+    end = _check.as_array("end", _check.within("end", end), ndim=0)
+    variance = _check.as_array("variance", _check.within("variance", variance), ndim=0)
     n_steps = _check.positive_int("n_steps", n_steps)
     return n_steps, float(end), float(variance), named("rule", rule, _RULES)
 
@@ -231,6 +234,8 @@ def _modes(eigenvalues, multiplicities, n_steps, end, rule):
     if s.ndim != 1:
         raise ValueError(f"`eigenvalues` must have one axis, got shape {s.shape}")
     n_steps, end, _, rule = _problem(n_steps, end, rule, 1.0)
+    if np.log10(max(end, s.max())) - np.log10(min(end, s.min())) > _SPAN:
+        raise ValueError(f"`eigenvalues` and `end` span more than {_SPAN:g} decades")
     return s, _weights(multiplicities, s.size), n_steps, end, rule
 
 

@@ -40,7 +40,9 @@ def kl_reverse(noise_to_signal, dimension):
     >>> print(f"{kl_reverse(1.0, 1):.4f}")
     0.1534
     """
-    return 0.5 * _check.positive_int("dimension", dimension) * _log_gap(_ratio(noise_to_signal))
+    gap = _log_gap(_ratio(noise_to_signal))
+    with np.errstate(over="ignore"):
+        return 0.5 * _check.positive_int("dimension", dimension) * gap
 
 
 def wasserstein2_squared(noise_to_signal, dimension, *, variance=1.0):
@@ -188,7 +190,9 @@ def required_noise_scale(kl_per_dimension, time, variance):
     time = _check.positive("time", time)
     variance = _check.positive("variance", variance)
     ratio = required_noise_to_signal(kl_per_dimension)
-    return ratio * variance * np.exp(-2.0 * np.asarray(time)) / -np.expm1(-2.0 * np.asarray(time))
+    with np.errstate(over="ignore"):
+        signal = np.exp(-2.0 * np.asarray(time))
+        return ratio * variance * signal / -np.expm1(-2.0 * np.asarray(time))
 
 
 def kl_modes(eigenvalues, *, time, noise_scale):

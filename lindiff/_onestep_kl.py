@@ -168,7 +168,8 @@ def kl_slope(noise_to_signal, dimension):
     1.0
     """
     ratio = _ratio(noise_to_signal)
-    return 0.5 * _check.positive_int("dimension", dimension) * ratio / (1.0 + ratio) ** 2
+    share = ratio / (1.0 + ratio) / (1.0 + ratio)
+    return 0.5 * _check.positive_int("dimension", dimension) * share
 
 
 def kl_small_noise(noise_to_signal, dimension):
@@ -197,7 +198,7 @@ def kl_small_noise(noise_to_signal, dimension):
     >>> print(f"{kl_small_noise(0.03, 1):.6f}")
     0.000216
     """
-    ratio = _ratio(noise_to_signal)
+    ratio = _check.within("noise_to_signal", noise_to_signal, least=0.0, most=1e90, zero=True)
     return _check.positive_int("dimension", dimension) * ratio**2 * (0.25 - ratio / 3.0)
 
 

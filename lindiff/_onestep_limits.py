@@ -214,7 +214,7 @@ def kl_limit(noise_to_signal, aspect_ratio, *, sampler="isotropic"):
         far = 1.0 + xlog1py(1.0 - inner, -inner) / inner
         added = noise * ratio + np.where(inner <= 0.5, wishart, far)
     else:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             added = noise * inner / (1.0 - inner)
         added = np.where(noise == 0, 0.0, added)
     above = rho - 1.0 - log_det + added

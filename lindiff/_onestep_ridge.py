@@ -71,9 +71,14 @@ def ridge_variances(eigenvalues, n_samples, *, time, noise_scale, ridge=0.0, int
     kappa = _effective_ridge(noised, degrees, ridge)
     q = kappa / (noised + kappa)
     gamma = np.sum((1 - q) ** 2) / degrees
-    if degrees == spectrum.size and ridge == 0:
+    # 1 - gamma as a sum of positive terms, by the equation that defines kappa.
+    left = (
+        1 - spectrum.size / degrees if kappa == 0 else ridge / kappa + np.sum(q * (1 - q)) / degrees
+    )
+    if left == 0:
         return np.full(spectrum.size, np.inf)
-    return rho * (1 - 2 * q + q**2 / (1 - gamma)) + (1 - rho) * gamma / (1 - gamma)
+    with np.errstate(over="ignore"):
+        return rho * (1 - 2 * q + q**2 / left) + (1 - rho) * gamma / left
 
 
 def expected_trace_modes(eigenvalues, n_samples, *, time, noise_scale, intercept=True):
@@ -236,7 +241,7 @@ def kl_regularised_few_samples(noise_to_signal, samples_per_dimension, width):
     0.6337
     """
     noise, alpha = _few(noise_to_signal, samples_per_dimension)
-    kernel = np.asarray(_check.positive("width", width)) ** 2
+    kernel = np.asarray(_check.within("width", width, least=1e-75, most=1e75)) ** 2
     first = alpha + noise * alpha**2 + kernel - 1 - (1 - alpha) * np.log(kernel)
     second = alpha * np.log1p(kernel) + noise * alpha**2 * kernel / (1 + kernel) ** 2
     return _plain(0.5 * (first - second))

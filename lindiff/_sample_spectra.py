@@ -159,7 +159,7 @@ def isotropic_traces(
     ((4, 2), True)
     """
     dimension = _check.positive_int("dimension", dimension)
-    variance = _check.positive("variance", variance)
+    variance = _check.within("variance", variance)
     if np.ndim(variance) != 0:
         raise ValueError("`variance` must be one number; use sample_spectra for a spectrum")
     if order not in (0, 1, 2):
@@ -167,7 +167,7 @@ def isotropic_traces(
     values = np.full(dimension, variance)
     values, n_samples, degrees = _arguments(values, n_samples, estimated_mean)
     size, rng = _check.positive_int("size", size), _check.generator(rng)
-    z = np.asarray(_check.non_negative("z", z))
+    z = np.asarray(_check.within("z", z, zero=True))
     squares = _bidiagonal.draw(degrees, dimension, size, rng)
     a, b = (square * (variance / n_samples) for square in squares)
     series = _bidiagonal.log_det_series(a, b, z.ravel(), order)

@@ -281,7 +281,7 @@ def entropy(cov):
 
 def _modes(var_p, var_q, shift):
     var_p, var_q = _check.as_spectrum("var_p", var_p), _check.as_spectrum("var_q", var_q)
-    shift = _check.as_array("shift", shift)
+    shift = _check.as_points("shift", shift)
     try:
         shape = np.broadcast_shapes(var_p.shape, var_q.shape, shift.shape)
     except ValueError as error:

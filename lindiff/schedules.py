@@ -68,6 +68,8 @@ def from_betas(betas):
             f"`betas` leave no signal, a factor of e^{0.5 * log_alpha_bar[-1]:.0f}; "
             "use fewer or smaller ones"
         )
+    if np.any(np.diff(log_alpha_bar) >= 0):
+        raise ValueError("`betas` has steps too small to change the level; leave them out")
     return NoiseSchedule(np.exp(0.5 * log_alpha_bar), np.sqrt(-np.expm1(log_alpha_bar)))
 
 
@@ -319,7 +321,11 @@ def karras(n_steps, sigma_min=0.002, sigma_max=80.0, rho=7.0):
     )
     if low >= high:
         raise ValueError("`sigma_min` must be smaller than `sigma_max`")
-    sigma = np.linspace(low ** (1.0 / rho), high ** (1.0 / rho), n_steps) ** rho
+    # Nothing overflows for small rho, nor cancels for large rho.
+    left = np.linspace(1.0, 0.0, n_steps)
+    with np.errstate(divide="ignore", over="ignore"):
+        shrink = np.expm1((np.log(low) - np.log(high)) / rho)
+        sigma = high * np.exp(rho * np.log1p(left * shrink))
     sigma[0], sigma[-1] = low, high
     return NoiseSchedule(np.ones(n_steps), sigma)
 
@@ -357,8 +363,9 @@ def add_noise(x0, signal, noise, rng):
     >>> add_noise([[1.0, 2.0]], 0.5, 0.0, np.random.default_rng(0))
     array([[0.5, 1. ]])
     """
-    x0 = _check.as_array("x0", x0)
-    signal, noise = _check.positive("signal", signal), _check.non_negative("noise", noise)
+    x0 = _check.as_points("x0", x0)
+    signal = _check.within("signal", signal, least=0.0)
+    noise = _check.within("noise", noise, least=0.0, zero=True)
     rng = _check.generator(rng)
     for name, factor in (("signal", signal), ("noise", noise)):
         try:

@@ -78,7 +78,7 @@ def covariance_spectrum(data):
     >>> covariance_spectrum([[0.0, 0.0], [2.0, 0.0]]).eigenvalues
     array([1., 0.])
     """
-    data = _check.as_array("data", data, 2)
+    data = _check.as_points("data", data, 2)
     if data.size == 0:
         raise ValueError(f"data must hold at least one point, got shape {data.shape}")
     mean = data.mean(axis=0)
@@ -241,7 +241,7 @@ def marchenko_pastur_edges(aspect_ratio):
     >>> marchenko_pastur_edges(0.25)
     (0.25, 2.25)
     """
-    root = float(np.sqrt(_check.positive("aspect_ratio", aspect_ratio)))
+    root = float(np.sqrt(_check.within("aspect_ratio", aspect_ratio)))
     return (1.0 - root) ** 2, (1.0 + root) ** 2
 
 
@@ -262,7 +262,7 @@ def marchenko_pastur_atom(aspect_ratio):
     >>> marchenko_pastur_atom(2.0)
     0.5
     """
-    return max(0.0, 1.0 - 1.0 / float(_check.positive("aspect_ratio", aspect_ratio)))
+    return max(0.0, 1.0 - 1.0 / float(_check.within("aspect_ratio", aspect_ratio)))
 
 
 def marchenko_pastur_density(x, aspect_ratio):
@@ -291,5 +291,5 @@ def marchenko_pastur_density(x, aspect_ratio):
     x, (low, high) = _check.as_array("x", x), marchenko_pastur_edges(aspect_ratio)
     inside = (x > low) & (x < high)
     safe = np.where(inside, x, 1.0)
-    root = np.sqrt(np.where(inside, (high - safe) * (safe - low), 0.0))
-    return root / (2.0 * np.pi * aspect_ratio * safe)
+    root = np.sqrt(np.where(inside, high - safe, 0.0)) * np.sqrt(np.where(inside, safe - low, 0.0))
+    return root / (2.0 * np.pi * aspect_ratio) / safe

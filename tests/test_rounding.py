@@ -174,7 +174,7 @@ def test_a_matrix_is_judged_by_its_own_precision():
         _check.as_covariance("cov", skew)
 
 
-@pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e308])
+@pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e300])
 def test_covariances_at_both_ends_of_the_numbers(tiny):
     np.testing.assert_array_equal(_check.as_covariance("cov", tiny * np.eye(2)), tiny * np.eye(2))
     assert not _check.is_singular("cov", np.diag([1.0, tiny]))
