@@ -54,6 +54,7 @@ def mode_moments(
     of continuous time at any step number, because its factors
     :math:`(\lambda+\sigma_s^2)/(\lambda+\sigma_t^2)` telescope. Merger and Goldt 2025,
     MG-3, MG-C.floor, at finite step number; Karras et al. 2022 for Heun.
+    Range: noise levels from 1e-150 to 1e150, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -97,6 +98,7 @@ def mode_trajectory(
     -----
     The rows are a recursion, so this one costs T small steps; memory is the result's.
     Merger and Goldt 2025, MG-3.
+    Range: as `mode_moments`.
 
     Examples
     --------

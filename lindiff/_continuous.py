@@ -48,6 +48,7 @@ def continuous_moments(eigenvalues, alpha_bar, alpha_bar_end, *, ratio=0.0, star
     numbers are added; relative error below 1e-13 for the levels that are passed. The
     discrete samplers approach it as 1/T, Heun as :math:`1/T^2`. Merger and Goldt 2025,
     MG-C.6 to MG-C.9, MG-C.gen; for r = 0 Wang and Vastola 2024, W-1.
+    Range: `alpha_bar_end` from the smallest float on, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -103,6 +104,7 @@ def final_bias(signal_to_noise, *, ratio=0.0):
     the relative error is of order :math:`\bar\alpha_T`. The samples are right where
     :math:`x\ll1`, not merely where :math:`\bar\alpha_T\ll1`. Merger and Goldt 2025,
     MG-C.9, MG-C.gen.
+    Range: all floats.
 
     Examples
     --------
@@ -146,6 +148,7 @@ def flow_map(denoiser, x, sigma, sigma_next):
     -----
     Wang and Vastola 2024, W-1, W-3; Li, Dai and Qu 2024, L-10. Use it instead of the first
     steps of a sampler (W-4).
+    Range: noise levels from 1e-150 to 1e150, points up to 1e150.
 
     Examples
     --------
@@ -197,6 +200,7 @@ def ddim_variance(eigenvalues, alpha_bar_end):
     Notes
     -----
     The last row of `continuous_moments` at r = 0. Merger and Goldt 2025, MG-C.9.
+    Range: `alpha_bar_end` from the smallest float on, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -231,6 +235,7 @@ def ddim_mean_factor(eigenvalues, alpha_bar_end):
     Notes
     -----
     Merger and Goldt 2025, MG-C.9.
+    Range: `alpha_bar_end` from the smallest float on, eigenvalues up to 1e304.
 
     Examples
     --------

@@ -67,9 +67,9 @@ def whitened(lower, matrix):
     """Return the eigenvalues of L^-1 M L^-T."""
     half = linalg.solve_triangular(lower, matrix, lower=True, check_finite=False)
     full = linalg.solve_triangular(lower, half.T, lower=True, check_finite=False)
-    if not np.all(np.abs(full) < 1e300):
+    if not np.all(np.isfinite(full)):
         return np.array([np.inf])
-    return linalg.eigvalsh(0.5 * (full + full.T))
+    return linalg.eigvalsh(0.5 * full + 0.5 * full.T)
 
 
 def kl(shift, cov_p, cov_q):
@@ -85,7 +85,8 @@ def kl(shift, cov_p, cov_q):
         # Small eigenvalues of p drown in the large ones of `relative`, not in its factor.
         lower_p = factor(cov_p)
         ratio = linalg.solve_triangular(lower, lower_p, lower=True)
-        spread = np.sum(ratio**2) - len(cov_q) + log_det(lower) - log_det(lower_p)
+        with np.errstate(over="ignore"):
+            spread = np.sum(ratio**2) - len(cov_q) + log_det(lower) - log_det(lower_p)
     with np.errstate(over="ignore"):
         return float(0.5 * (spread + gap @ gap))
 

@@ -37,6 +37,7 @@ class EmpiricalDenoiser:
     overflows and memory stays bounded; the cost is :math:`O(Nd)` for each point. At
     ``sigma = 0`` the answer is the nearest training point, or the mean of those at the
     same distance. `stream_denoise` takes the points from an iterator.
+    Range: points up to 1e150, any noise level.
 
     Examples
     --------
@@ -202,6 +203,10 @@ def nearest_neighbours(x, data):
     ------
     ValueError
         If the dimensions differ or `data` is empty.
+
+    Notes
+    -----
+    Range: points up to 1e150.
 
     Examples
     --------

@@ -44,6 +44,10 @@ def condition(mean, cov, observed_index, observed_value):
     TypeError
         If an index is not an integer.
 
+    Notes
+    -----
+    Range: values up to 1e150 and variances up to 1e304.
+
     Examples
     --------
     >>> condition([0.0, 0.0], [[1.0, 0.5], [0.5, 1.0]], 1, 2.0)
@@ -63,6 +67,8 @@ def condition(mean, cov, observed_index, observed_value):
     gap = linalg.solve_triangular(
         lower, np.moveaxis(value - mean[seen], -1, 0).reshape(seen.size, -1), lower=True
     )
+    if not np.all(np.abs(gap) < 1e300):
+        raise ValueError("`observed_value` is too far from `mean` for `cov`; change the units")
     moved = (gap.T @ gain).reshape((*value.shape[:-1], rest.size))
     return mean[rest] + moved, cov[np.ix_(rest, rest)] - gain.T @ gain
 
@@ -100,6 +106,7 @@ def posterior_mean(mean, cov, x, *, signal, noise):
     Notes
     -----
     Halder 2024, H-4. One eigendecomposition, :math:`O(d^3)`; no inverse is formed.
+    Range: `signal` and `noise` from 1e-150 to 1e150, or no noise; points up to 1e150.
 
     Examples
     --------
@@ -115,7 +122,8 @@ def posterior_mean(mean, cov, x, *, signal, noise):
     eigenvalues, vectors = linalg.eigh(cov)
     eigenvalues = np.maximum(eigenvalues, 0.0)
     # In units of the signal: its square may overflow.
-    total = eigenvalues + (noise / signal) ** 2
+    with np.errstate(over="ignore"):
+        total = eigenvalues + np.square(noise / signal)
     gain = eigenvalues / np.where(total == 0, 1.0, total)
     return mean + ((x / signal - mean) @ vectors * gain) @ vectors.T
 
@@ -151,6 +159,7 @@ def sample(mean, cov, n_samples, rng):
     -----
     The symmetric root is unique, so that draws do not depend on how a machine orders or
     signs eigenvectors.
+    Range: means up to 1e150, variances up to 1e304.
 
     Examples
     --------

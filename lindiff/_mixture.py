@@ -35,6 +35,7 @@ class GaussianMixtureDenoiser:
     -----
     :math:`D_k` is the affine denoiser of component k. One component gives
     `AffineDenoiser`; components of covariance zero give `EmpiricalDenoiser`.
+    Range: points and noise levels up to 1e150, variances up to 1e304.
 
     Examples
     --------

@@ -143,6 +143,7 @@ def step_variance(eigenvalues, grid, *, rule="ddpm", start=None, noise_scale=Non
     the variance of "ddim" by :math:`V_K/(a_K^2(s+\omega_K))`. Only the rule "beta" depends on
     the signal factors :math:`a_k^2=\lambda/(\lambda+\omega_k)`. Time and memory
     :math:`O(dK)`. Halder 2024, H-31 to H-36.
+    Range: grids from 1e-150 to 1e150, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -194,6 +195,7 @@ def step_kl(eigenvalues, grid, *, rule="ddpm", start=None, noise_scale=None, mul
     -----
     Where :math:`u_i` is close to 1 the deficit :math:`1-u_i` is summed, and elsewhere
     :math:`u_i`, so that no digits are lost. Halder 2024, OQ-2.
+    Range: grids from 1e-150 to 1e150, eigenvalues up to 1e304.
 
     Examples
     --------

@@ -81,6 +81,7 @@ def best_grid(n_steps, end, *, rule="ddpm", variance=1.0):
     -----
     Both minima are unique: the missing variance of DDPM is a convex function of the
     :math:`x_k`, and the logarithm of the cosine is concave. Halder 2024, H-34, H-35.
+    Range: `end` and `variance` from 1e-150 to 1e150.
 
     Examples
     --------
@@ -129,6 +130,7 @@ def best_grid_kl(n_steps, end, *, rule="ddpm", variance=1.0, limit=False):
     -----
     The limit of "ddpm" is approached slowly, with a relative error of order
     :math:`\log K/K`. Halder 2024, H-34, H-35.
+    Range: `end` and `variance` from 1e-150 to 1e150.
 
     Examples
     --------
@@ -186,6 +188,7 @@ def continuum_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=Non
     The self-consistent density is found by iteration on 4001 points of
     :math:`\varphi`; levels are good to about 1e-4 relative. For few steps
     `optimise_grid` is better. Halder 2024, H-46.
+    Range: `end` and eigenvalues within thirty decades.
 
     Examples
     --------
@@ -218,6 +221,7 @@ def continuum_kl(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None)
     Notes
     -----
     Halder 2024, H-46.
+    Range: `end` and eigenvalues within thirty decades.
 
     Examples
     --------
@@ -280,6 +284,7 @@ def optimise_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None
     continuum grid, the best grid of the mean variance, and equal steps of
     :math:`\log\omega`. The value is a local minimum below all three; for one mode it is the
     global one. Halder 2024, OQ-2.
+    Range: `end` and eigenvalues within thirty decades.
 
     Examples
     --------

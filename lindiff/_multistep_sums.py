@@ -45,6 +45,7 @@ def teacher_forced_kl(grid, dimension, *, variance=1.0, n_samples=None):
     Each step regresses the next point on the current one, with an intercept, and its
     log-determinant is that of high dimension, :math:`d\log r_k`, which holds for
     :math:`r_k\ge d/n`. Terms of order one are left out. Halder 2024, H-43.
+    Range: grids and `variance` from 1e-150 to 1e150.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def teacher_forced_kl(grid, dimension, *, variance=1.0, n_samples=None):
             raise ValueError(f"`n_samples` must be at least dimension + 3 = {d + 3}")
         kappa = d / (n - d - 2)
     _, step, whole = step_terms(s, omega)
-    gained = step / (whole - step)
+    gained = step / (s + np.append(0.0, omega[:-1]))
     return float(0.5 * d * np.sum(kappa * step / whole + _divergence(gained)))
 
 

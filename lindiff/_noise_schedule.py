@@ -33,6 +33,7 @@ def alpha_bar_to_sigma(alpha_bar):
     -----
     Exact to rounding for the float that is passed. Near 1 that float itself says little
     about :math:`1-\bar\alpha`; keep a `NoiseSchedule` there. Merger and Goldt 2025, MG-1.
+    Range: from the smallest float to 1.
 
     Examples
     --------
@@ -66,6 +67,10 @@ def sigma_to_alpha_bar(sigma):
     ------
     ValueError
         If `sigma` is negative.
+
+    Notes
+    -----
+    Range: all floats; 0 above 1e162.
 
     Examples
     --------

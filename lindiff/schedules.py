@@ -97,6 +97,10 @@ def from_alpha_bars(alpha_bars):
     ValueError
         If a value is out of range, or the list does not decrease.
 
+    Notes
+    -----
+    Range: from the smallest float to 1.
+
     Examples
     --------
     >>> from_alpha_bars([0.8, 0.2]).sigma
@@ -133,6 +137,7 @@ def from_sigmas(sigmas):
     Notes
     -----
     Tables for sampling run downwards and end with 0: pass ``sigmas[-2::-1]``.
+    Range: all floats.
 
     Examples
     --------
@@ -178,6 +183,7 @@ def linear_beta(n_steps=1000, beta_start=1e-4, beta_end=2e-2):
     Ho, Jain and Abbeel 2020. Merger and Goldt 2025 (MG-1) use
     :math:`\beta_t=10^{-4}+(10^{-2}-10^{-4})t/T`: pass ``beta_start=1.099e-4`` and
     ``beta_end=1e-2`` for :math:`T=1000`.
+    Range: signal factors down to e^-700, all levels to 1e-13.
 
     Examples
     --------
@@ -220,6 +226,7 @@ def cosine(n_steps=1000, offset=0.008, *, max_beta=0.999):
     -----
     :math:`\beta_t=\sin(\theta_t-\theta_{t-1})\sin(\theta_t+\theta_{t-1})/
     \cos^2\theta_{t-1}` avoids the difference of two cosines. Nichol and Dhariwal 2021.
+    Range: any `offset` and number of steps for which the levels differ.
 
     Examples
     --------
@@ -264,6 +271,7 @@ def ornstein_uhlenbeck(times, noise_scale=1.0):
     Notes
     -----
     Halder 2024, H-1.
+    Range: times from the smallest float to 700.
 
     Examples
     --------
@@ -308,6 +316,7 @@ def karras(n_steps, sigma_min=0.002, sigma_max=80.0, rho=7.0):
     Notes
     -----
     Karras et al. 2022, in increasing order and without their final level 0.
+    Range: levels of any size; `rho` from 1e-3 up.
 
     Examples
     --------
@@ -357,6 +366,10 @@ def add_noise(x0, signal, noise, rng):
         If a factor is out of range or has a shape that does not fit.
     TypeError
         If `rng` is no Generator.
+
+    Notes
+    -----
+    Range: points and factors up to 1e150.
 
     Examples
     --------
