@@ -51,7 +51,7 @@ def regularised_log_det(noise_to_signal, aspect_ratio, width):
     for x and P. For c < 1 it is the free additive convolution of the symmetrised
     singular-value laws of :math:`\sqrt\rho I` and :math:`\sqrt{1-\rho}\,GA^{-1/2}`.
     Relative error 1e-11 for widths of 1e-3 and more. Halder 2024, H-21, H-21h.
-    Range: all arguments from 1e-6 to 1e6.
+    Range: ratio and width from 1e-6 to 1e6, c from 1e-10 to 1e10.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def regularised_log_det(noise_to_signal, aspect_ratio, width):
     if np.ndim(width) != 0:
         raise ValueError("`width` must be one number")
     _check.within("noise_to_signal", noise_to_signal, **_RANGE)
-    _check.within("aspect_ratio", aspect_ratio, **_RANGE)
+    _check.within("aspect_ratio", aspect_ratio, least=1e-10, most=1e10)
     noise, rho, ratio = _fractions(noise_to_signal, aspect_ratio)
     values = [_phi(*item, width) for item in np.nditer((noise, rho, ratio))]
     return _plain(np.reshape(values, ratio.shape))
@@ -93,7 +93,7 @@ def kl_regularised(noise_to_signal, aspect_ratio, width):
     Notes
     -----
     Halder 2024, H-20.
-    Range: all arguments from 1e-6 to 1e6.
+    Range: ratio and width from 1e-6 to 1e6, c from 1e-10 to 1e10.
 
     Examples
     --------
@@ -130,7 +130,7 @@ def hellinger_exponent(noise_to_signal, aspect_ratio):
     Notes
     -----
     Halder 2024, H-26.
-    Range: all arguments from 1e-6 to 1e6.
+    Range: ratio and width from 1e-6 to 1e6, c from 1e-10 to 1e10.
 
     Examples
     --------
@@ -175,7 +175,7 @@ def singular_value_density(x, noise_to_signal, aspect_ratio):
     The equation is a polynomial of degree 4 in G. Its root is followed from large to
     vanishing imaginary part of z by Newton's iteration. Absolute error about 1e-6 away
     from the edges of the spectrum. Halder 2024, H-21.
-    Range: all arguments from 1e-6 to 1e6.
+    Range: ratios from 0.01 to 100, c from 0.01 on, places from 1e-6 to 1e3.
 
     Examples
     --------
@@ -186,8 +186,9 @@ def singular_value_density(x, noise_to_signal, aspect_ratio):
     noise, rho, c = map(
         float, _fractions(_check.positive("noise_to_signal", noise_to_signal), aspect_ratio)
     )
-    for name, value in (("x", x), ("noise_to_signal", noise_to_signal), ("aspect_ratio", c)):
-        _check.within(name, value, **_RANGE)
+    _check.within("x", x, least=1e-6, most=1e3)
+    _check.within("noise_to_signal", noise_to_signal, least=0.01, most=100.0)
+    _check.within("aspect_ratio", c, least=0.01)
     if c >= 1:
         raise ValueError("`aspect_ratio` must be below 1; use more samples than dimensions")
     z = x + 50j

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.integrate import trapezoid
 
 from lindiff import gaussians, memorisation, multistep, onestep, sampling, schedules, spectra
 from lindiff.denoisers import (
@@ -213,12 +214,38 @@ def test_exact_averages_at_any_ratio_and_size(ratio, dimension, n):
             onestep.expected_kl(1.0, dimension, n)
 
 
-@given(*(st.floats(-6, 6).map(lambda k: 10.0**k) for _ in range(3)))
+@given(*(st.floats(-size, size).map(lambda k: 10.0**k) for size in (6, 10, 6)))
 @few
 def test_regularised_log_determinant_lies_between_its_bounds(ratio, aspect, width):
     found = onestep.regularised_log_det(ratio, aspect, width)
     above = np.log(onestep.trace_limit(ratio, aspect) + width**2)
     assert 2 * np.log(width) - 1e-9 <= found <= above + 1e-9 * max(1.0, abs(above))
+
+
+@pytest.mark.parametrize("ratio", [0.01, 100.0])
+@pytest.mark.parametrize("aspect", [0.01, 0.99])
+def test_density_of_singular_values_has_its_mass_and_trace(ratio, aspect):
+    x = np.geomspace(1e-3, 1e3, 15_001)
+    density = onestep.singular_value_density(x, ratio, aspect)
+    assert_allclose(trapezoid(density, x), 1.0, rtol=3e-3)
+    trace = onestep.trace_limit(ratio, aspect)
+    assert_allclose(trapezoid(density * x**2, x), trace, rtol=5e-3)
+
+
+@given(
+    st.sampled_from([0.0, 1e-17, 1.0, 1e16, 1e300]),
+    st.floats(-6, 8),
+    st.floats(-6, 6),
+    st.floats(-12, 12),
+    st.booleans(),
+)
+@few
+def test_random_features_are_numbers(ratio, samples, features, ridge, averaged):
+    curve = onestep.random_features(
+        ratio, 10.0**samples, 10.0**features, ridge=10.0**ridge, averaged=averaged
+    )
+    assert curve.variance >= -1e-9 and curve.error >= -1e-9
+    assert np.isfinite(curve.variance) and np.isfinite(curve.error)
 
 
 @given(decades, st.integers(1, 5), st.sampled_from([0.0, 5e-324, 1e-150, 1.0, 1e150, 1e300]))
