@@ -54,6 +54,7 @@ def mode_moments(
     of continuous time at any step number, because its factors
     :math:`(\lambda+\sigma_s^2)/(\lambda+\sigma_t^2)` telescope. Merger and Goldt 2025,
     MG-3, MG-C.floor, at finite step number; Karras et al. 2022 for Heun.
+    Range: noise levels from 1e-150 to 1e150, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -97,6 +98,7 @@ def mode_trajectory(
     -----
     The rows are a recursion, so this one costs T small steps; memory is the result's.
     Merger and Goldt 2025, MG-3.
+    Range: as `mode_moments`.
 
     Examples
     --------
@@ -106,7 +108,7 @@ def mode_trajectory(
     (1.0, 3.96)
     """
     steps = make_steps(schedule, solver, eta, final_noise)
-    spread = _check.as_spectrum("eigenvalues", _check.as_array("eigenvalues", eigenvalues, ndim=1))
+    spread = _check.as_spectrum("eigenvalues", eigenvalues, ndim=1)
     left, variance = _begin(spread, schedule, start)
     means = np.full((len(schedule) + 1, spread.size), 1.0 - left)
     variances = np.empty_like(means)

@@ -48,6 +48,7 @@ def continuous_moments(eigenvalues, alpha_bar, alpha_bar_end, *, ratio=0.0, star
     numbers are added; relative error below 1e-13 for the levels that are passed. The
     discrete samplers approach it as 1/T, Heun as :math:`1/T^2`. Merger and Goldt 2025,
     MG-C.6 to MG-C.9, MG-C.gen; for r = 0 Wang and Vastola 2024, W-1.
+    Range: `alpha_bar_end` from the smallest float on, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -65,7 +66,8 @@ def continuous_moments(eigenvalues, alpha_bar, alpha_bar_end, *, ratio=0.0, star
     if start == "matched":
         return np.sqrt(level) * np.ones_like(spread), whole
     whole_end = (1.0 - end) + end * spread
-    q, drop = end * whole / (level * whole_end), (level - end) / (level * whole_end)
+    q = np.minimum(end * whole / (level * whole_end), 1.0)
+    drop = (level - end) / (level * whole_end)
     with np.errstate(divide="ignore"):
         log_q = np.where(q < 0.5, np.log(q), np.log1p(-np.minimum(drop, 0.5)))
     gone = -np.expm1(ratio * log_q) if ratio > 0 else 0.0
@@ -102,6 +104,7 @@ def final_bias(signal_to_noise, *, ratio=0.0):
     the relative error is of order :math:`\bar\alpha_T`. The samples are right where
     :math:`x\ll1`, not merely where :math:`\bar\alpha_T\ll1`. Merger and Goldt 2025,
     MG-C.9, MG-C.gen.
+    Range: all floats.
 
     Examples
     --------
@@ -110,7 +113,7 @@ def final_bias(signal_to_noise, *, ratio=0.0):
     """
     x, ratio = np.asarray(_check.non_negative("signal_to_noise", signal_to_noise)), _ratio(ratio)
     with np.errstate(divide="ignore"):
-        log_q = np.where(x < 1, np.log(x) - np.log1p(x), -np.log1p(1.0 / x))
+        log_q = np.where(x < 1, np.log(x) - np.log1p(x), -np.log1p(1.0 / np.maximum(x, 1.0)))
     mean, variance = (-np.expm1(power * (1.0 + ratio) * log_q) for power in (0.5, 1.0))
     return (float(mean), float(variance)) if x.ndim == 0 else (mean, variance)
 
@@ -145,6 +148,7 @@ def flow_map(denoiser, x, sigma, sigma_next):
     -----
     Wang and Vastola 2024, W-1, W-3; Li, Dai and Qu 2024, L-10. Use it instead of the first
     steps of a sampler (W-4).
+    Range: noise levels from 1e-150 to 1e150, points up to 1e150.
 
     Examples
     --------
@@ -157,13 +161,17 @@ def flow_map(denoiser, x, sigma, sigma_next):
     if callable(denoiser.ridge) or denoiser.ridge > 0:
         raise ValueError("`denoiser` has a ridge, which has no closed form; use a floor instead")
     x, _ = points_and_levels(x, 0.0, denoiser.dimension)
-    begin = _check.as_array("sigma", _check.positive("sigma", sigma), ndim=0)
-    end = _check.as_array("sigma_next", _check.non_negative("sigma_next", sigma_next), ndim=0)
+    begin = _check.as_array("sigma", _check.within("sigma", sigma), ndim=0)
+    end = _check.as_array("sigma_next", _check.within("sigma_next", sigma_next, zero=True), ndim=0)
     spread = np.sqrt(np.append(denoiser.eigenvalues, 0.0) + denoiser.floor)
     factor = np.hypot(spread, end) / np.hypot(spread, begin)
     away, vectors = x - denoiser.mean, denoiser.eigenvectors
-    inside = ((away @ vectors) * (factor[:-1] - factor[-1])) @ vectors.T
-    return denoiser.mean + inside + factor[-1] * away
+    with np.errstate(over="ignore", invalid="ignore"):
+        inside = ((away @ vectors) * (factor[:-1] - factor[-1])) @ vectors.T
+        result = denoiser.mean + inside + factor[-1] * away
+    if not np.all(np.isfinite(result)):
+        raise ValueError("`sigma_next` is so far above `sigma` that the points overflow")
+    return result
 
 
 def ddim_variance(eigenvalues, alpha_bar_end):
@@ -192,6 +200,7 @@ def ddim_variance(eigenvalues, alpha_bar_end):
     Notes
     -----
     The last row of `continuous_moments` at r = 0. Merger and Goldt 2025, MG-C.9.
+    Range: `alpha_bar_end` from the smallest float on, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -226,6 +235,7 @@ def ddim_mean_factor(eigenvalues, alpha_bar_end):
     Notes
     -----
     Merger and Goldt 2025, MG-C.9.
+    Range: `alpha_bar_end` from the smallest float on, eigenvalues up to 1e304.
 
     Examples
     --------

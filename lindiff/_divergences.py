@@ -8,6 +8,7 @@ import numpy as np
 from scipy import linalg
 
 from lindiff import _check
+from lindiff._check import is_singular
 
 _SERIES_BELOW = 0.5
 _SERIES_TERMS = 18
@@ -30,31 +31,14 @@ def excess(x):
 def law(mean, cov, suffix=""):
     """Check one Gaussian and return its mean, its covariance and whether it is singular."""
     mean_name, cov_name = f"mean{suffix}", f"cov{suffix}"
-    mean = _check.as_array(mean_name, mean, ndim=1)
+    mean = _check.as_points(mean_name, mean, ndim=1)
+    singular = is_singular(cov_name, cov)
     cov = _check.as_covariance(cov_name, cov)
     if mean.size != len(cov):
         raise ValueError(
             f"`{mean_name}` must have shape ({len(cov)},) to fit `{cov_name}`, got {mean.shape}"
         )
-    return mean, cov, is_singular(cov_name, cov)
-
-
-def is_singular(name, cov):
-    """Return whether a covariance is singular to rounding; reject an indefinite matrix."""
-    variances = np.diag(cov)
-    if np.any(variances < 0):
-        raise ValueError(f"`{name}` has a negative variance on its diagonal")
-    used = variances > 0
-    if np.any(cov[~used] != 0):
-        raise ValueError(f"`{name}` is indefinite: a zero variance with a non-zero covariance")
-    if not np.any(used):
-        return True
-    scale = 1.0 / np.sqrt(variances[used])
-    lowest = linalg.eigvalsh(scale[:, None] * cov[np.ix_(used, used)] * scale)[0]
-    # Sample covariances are accurate to about 1e-10 in what users pass; rounding is smaller.
-    if lowest < -1e-10 * len(cov):
-        raise ValueError(f"`{name}` is indefinite; replace its negative eigenvalues by zero")
-    return bool(not np.all(used) or lowest <= len(cov) * np.finfo(float).eps)
+    return mean, cov, singular
 
 
 def pair(mean_p, cov_p, mean_q, cov_q):
@@ -71,7 +55,7 @@ def pair(mean_p, cov_p, mean_q, cov_q):
 def factor(cov):
     """Return the lower Cholesky factor of a matrix known to be regular."""
     scale = np.sqrt(np.diag(cov))
-    return scale[:, None] * linalg.cholesky(cov / np.outer(scale, scale), lower=True)
+    return scale[:, None] * linalg.cholesky(cov / scale[:, None] / scale, lower=True)
 
 
 def log_det(lower):
@@ -81,9 +65,11 @@ def log_det(lower):
 
 def whitened(lower, matrix):
     """Return the eigenvalues of L^-1 M L^-T."""
-    half = linalg.solve_triangular(lower, matrix, lower=True)
-    full = linalg.solve_triangular(lower, half.T, lower=True)
-    return linalg.eigvalsh(0.5 * (full + full.T))
+    half = linalg.solve_triangular(lower, matrix, lower=True, check_finite=False)
+    full = linalg.solve_triangular(lower, half.T, lower=True, check_finite=False)
+    if not np.all(np.isfinite(full)):
+        return np.array([np.inf])
+    return linalg.eigvalsh(0.5 * full + 0.5 * full.T)
 
 
 def kl(shift, cov_p, cov_q):
@@ -93,12 +79,16 @@ def kl(shift, cov_p, cov_q):
     relative = whitened(lower, cov_p - cov_q)
     if np.max(np.abs(relative)) <= _SERIES_BELOW:
         spread = np.sum(excess(relative))
+    elif np.any(relative == np.inf):
+        return np.inf
     else:
         # Small eigenvalues of p drown in the large ones of `relative`, not in its factor.
         lower_p = factor(cov_p)
         ratio = linalg.solve_triangular(lower, lower_p, lower=True)
-        spread = np.sum(ratio**2) - len(cov_q) + log_det(lower) - log_det(lower_p)
-    return float(0.5 * (spread + gap @ gap))
+        with np.errstate(over="ignore"):
+            spread = np.sum(ratio**2) - len(cov_q) + log_det(lower) - log_det(lower_p)
+    with np.errstate(over="ignore"):
+        return float(0.5 * (spread + gap @ gap))
 
 
 def log_affinity(shift, cov_p, cov_q):
@@ -111,13 +101,14 @@ def log_affinity(shift, cov_p, cov_q):
     else:
         both = log_det(factor(cov_p)) + log_det(factor(cov_q))
         overlap = 0.25 * both - 0.5 * log_det(lower)
-    return float(overlap - 0.125 * gap @ gap)
+    with np.errstate(over="ignore"):
+        return float(overlap - 0.125 * gap @ gap)
 
 
 def symmetric_root(cov):
-    """Return the positive semidefinite square root; rounding below zero counts as zero."""
+    """Return the positive semidefinite square root; rounding counts as zero."""
     eigenvalues, vectors = linalg.eigh(cov)
-    eigenvalues[eigenvalues < len(cov) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
+    eigenvalues[eigenvalues <= _check.rounding(eigenvalues, np.finfo(float).eps)] = 0.0
     return (vectors * np.sqrt(eigenvalues)) @ vectors.T
 
 

@@ -37,6 +37,7 @@ class EmpiricalDenoiser:
     overflows and memory stays bounded; the cost is :math:`O(Nd)` for each point. At
     ``sigma = 0`` the answer is the nearest training point, or the mean of those at the
     same distance. `stream_denoise` takes the points from an iterator.
+    Range: points up to 1e150, any noise level.
 
     Examples
     --------
@@ -170,7 +171,7 @@ def _mean_of_blocks(data):
         raise ValueError(f"`data` must have shape (N, d) with N, d >= 1, got {data.shape}")
     total = np.zeros(data.shape[1])
     for start in range(0, len(data), _BLOCK):
-        total += _check.as_array("data", data[start : start + _BLOCK], ndim=2).sum(axis=0)
+        total += _check.as_points("data", data[start : start + _BLOCK], ndim=2).sum(axis=0)
     return total / len(data)
 
 
@@ -203,6 +204,10 @@ def nearest_neighbours(x, data):
     ValueError
         If the dimensions differ or `data` is empty.
 
+    Notes
+    -----
+    Range: points up to 1e150.
+
     Examples
     --------
     >>> index, distance = nearest_neighbours([[0.9]], [[-1.0], [1.0]])
@@ -230,7 +235,7 @@ def nearest_neighbours(x, data):
 
 def points_and_levels(x, sigma, dimension, *, name="sigma"):
     """Check points (..., d) and noise levels; return the levels with one per point."""
-    x = _check.as_array("x", x)
+    x = _check.as_points("x", x)
     if x.ndim == 0 or x.shape[-1] != dimension:
         raise ValueError(f"`x` must have shape (..., {dimension}), got {x.shape}")
     sigma = np.asarray(_check.non_negative(name, sigma))
@@ -247,7 +252,7 @@ def points_and_levels(x, sigma, dimension, *, name="sigma"):
 
 def training_set(data, name="data"):
     """Return checked points of shape (N, d)."""
-    data = _check.as_array(name, data, ndim=2)
+    data = _check.as_points(name, data, ndim=2)
     if 0 in data.shape:
         raise ValueError(f"`{name}` is empty, shape {data.shape}; pass (N, d) with N, d >= 1")
     return data

@@ -70,9 +70,10 @@ def kl_fitted(data, mean, cov, *, floor=0.0, reverse=False):
     if 0 in data.shape:
         raise ValueError(f"`data` is empty, shape {data.shape}; pass (N, d) with N, d >= 1")
     n, d = data.shape
+    given = cov
     mean, cov = moments(mean, cov, d)
     floor = np.asarray(_check.non_negative("floor", floor))
-    singular = np.any(cov == 0) if cov.ndim == 1 else _divergences.is_singular("cov", cov)
+    singular = np.any(cov == 0) if cov.ndim == 1 else _check.is_singular("cov", given)
     centre = data.mean(axis=0)
     # Beside a column of ones, the rest of the triangle holds the N - 1 centred rows exactly.
     whole = np.column_stack([np.ones(n), data - centre])

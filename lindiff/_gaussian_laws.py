@@ -44,25 +44,31 @@ def condition(mean, cov, observed_index, observed_value):
     TypeError
         If an index is not an integer.
 
+    Notes
+    -----
+    Range: values up to 1e150 and variances up to 1e304.
+
     Examples
     --------
     >>> condition([0.0, 0.0], [[1.0, 0.5], [0.5, 1.0]], 1, 2.0)
     (array([1.]), array([[0.75]]))
     """
+    given = np.asarray(cov)
     mean, cov, _ = _divergences.law(mean, cov)
     seen = _indices(observed_index, mean.size)
-    value = np.atleast_1d(_check.as_array("observed_value", observed_value))
+    value = np.atleast_1d(_check.as_points("observed_value", observed_value))
     if value.shape[-1] != seen.size:
         raise ValueError(f"`observed_value` must end with {seen.size} entries, got {value.shape}")
     rest = np.setdiff1d(np.arange(mean.size), seen)
-    block = cov[np.ix_(seen, seen)]
-    if _divergences.is_singular("cov", block):
+    if _check.is_singular("cov", given[np.ix_(seen, seen)]):
         raise ValueError("`observed_index` has redundant coordinates; drop some of them")
-    lower = _divergences.factor(block)
+    lower = _divergences.factor(cov[np.ix_(seen, seen)])
     gain = linalg.solve_triangular(lower, cov[np.ix_(seen, rest)], lower=True)
     gap = linalg.solve_triangular(
         lower, np.moveaxis(value - mean[seen], -1, 0).reshape(seen.size, -1), lower=True
     )
+    if not np.all(np.abs(gap) < 1e300):
+        raise ValueError("`observed_value` is too far from `mean` for `cov`; change the units")
     moved = (gap.T @ gain).reshape((*value.shape[:-1], rest.size))
     return mean[rest] + moved, cov[np.ix_(rest, rest)] - gain.T @ gain
 
@@ -100,6 +106,7 @@ def posterior_mean(mean, cov, x, *, signal, noise):
     Notes
     -----
     Halder 2024, H-4. One eigendecomposition, :math:`O(d^3)`; no inverse is formed.
+    Range: `signal` and `noise` from 1e-150 to 1e150, or no noise; points up to 1e150.
 
     Examples
     --------
@@ -107,16 +114,18 @@ def posterior_mean(mean, cov, x, *, signal, noise):
     array([1.])
     """
     mean, cov, _ = _divergences.law(mean, cov)
-    x = _check.as_array("x", x)
+    x = _check.as_points("x", x)
     if x.ndim == 0 or x.shape[-1] != mean.size:
         raise ValueError(f"`x` must have last axis {mean.size}, got shape {x.shape}")
-    signal = _check.as_array("signal", _check.positive("signal", signal), ndim=0)
-    noise = _check.as_array("noise", _check.non_negative("noise", noise), ndim=0)
+    signal = _check.as_array("signal", _check.within("signal", signal), ndim=0)
+    noise = _check.as_array("noise", _check.within("noise", noise, zero=True), ndim=0)
     eigenvalues, vectors = linalg.eigh(cov)
     eigenvalues = np.maximum(eigenvalues, 0.0)
-    total = signal**2 * eigenvalues + noise**2
-    gain = signal * eigenvalues / np.where(total == 0, 1.0, total)
-    return mean + ((x - signal * mean) @ vectors * gain) @ vectors.T
+    # In units of the signal: its square may overflow.
+    with np.errstate(over="ignore"):
+        total = eigenvalues + np.square(noise / signal)
+    gain = eigenvalues / np.where(total == 0, 1.0, total)
+    return mean + ((x / signal - mean) @ vectors * gain) @ vectors.T
 
 
 def sample(mean, cov, n_samples, rng):
@@ -150,6 +159,7 @@ def sample(mean, cov, n_samples, rng):
     -----
     The symmetric root is unique, so that draws do not depend on how a machine orders or
     signs eigenvectors.
+    Range: means up to 1e150, variances up to 1e304.
 
     Examples
     --------

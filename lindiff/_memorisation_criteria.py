@@ -4,14 +4,15 @@ Private half of :mod:`lindiff.memorisation`, which re-exports every public name.
 """
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
-from lindiff import _check
+from lindiff import _check, _divergences
 from lindiff.denoisers import nearest_neighbours
 from lindiff.gaussians import kl_gaussian
 
 
 def _moments(points):
-    points = _check.as_array("points", points, ndim=2)
+    points = _check.as_points("points", points, ndim=2)
     if points.shape[0] < 2:
         raise ValueError("`points` must hold at least 2 points")
     centre = points.mean(axis=0)
@@ -47,6 +48,7 @@ def kl_gap(mean, cov, points, true_mean, true_cov):
     Notes
     -----
     The covariance of the points is divided by n. Halder 2024, H-42 (i).
+    Range: points and means up to 1e150, in any units.
 
     Examples
     --------
@@ -55,10 +57,18 @@ def kl_gap(mean, cov, points, true_mean, true_cov):
     0.0473
     """
     centre, fitted = _moments(points)
-    if np.shape(points)[0] <= np.shape(points)[1]:
-        raise ValueError("`points` must hold more points than dimensions: the fit is singular")
-    near = kl_gaussian(mean, cov, centre, fitted)
-    return near - kl_gaussian(mean, cov, true_mean, true_cov)
+    for name, value in (("cov", cov), ("true_cov", true_cov)):
+        if _check.is_singular(name, value):
+            raise ValueError(f"`{name}` must be positive definite; add a floor to it")
+    if _check.is_singular("points", fitted):
+        raise ValueError(
+            "`points` must hold more points than dimensions, none of them a combination of the "
+            "others: the fit is singular"
+        )
+    near, far = kl_gaussian(mean, cov, centre, fitted), kl_gaussian(mean, cov, true_mean, true_cov)
+    if near == far == np.inf:
+        raise ValueError("`cov` is so far from both laws that both divergences overflow")
+    return near - far
 
 
 def likelihood_gap(mean, cov, points, true_mean, true_cov):
@@ -90,6 +100,7 @@ def likelihood_gap(mean, cov, points, true_mean, true_cov):
     Notes
     -----
     Exact, fresh points are averaged over. Halder 2024, H-42 (ii), with its mean terms.
+    Range: points and means up to 1e150, in any units.
 
     Examples
     --------
@@ -98,19 +109,25 @@ def likelihood_gap(mean, cov, points, true_mean, true_cov):
     0.1667
     """
     centre, fitted = _moments(points)
-    mean, true_mean = _check.as_array("mean", mean, 1), _check.as_array("true_mean", true_mean, 1)
+    mean, true_mean = (
+        _check.as_points(name, value, 1)
+        for name, value in (("mean", mean), ("true_mean", true_mean))
+    )
+    singular = _check.is_singular("cov", cov)
     cov = _check.as_covariance("cov", cov)
     true_cov = _check.as_covariance("true_cov", true_cov)
     if not mean.shape == true_mean.shape == centre.shape == cov.shape[:1] == true_cov.shape[:1]:
         raise ValueError("`mean`, `cov`, `points` and the truth must have one dimension")
     fresh = true_cov + np.outer(true_mean - mean, true_mean - mean)
     seen = fitted + np.outer(centre - mean, centre - mean)
-    try:
-        lower = np.linalg.cholesky(cov)
-    except np.linalg.LinAlgError as error:
-        raise ValueError("`cov` must be positive definite; add a floor to it") from error
-    half = np.linalg.solve(lower, fresh - seen)
-    return float(0.5 * np.trace(np.linalg.solve(lower, half.T)))
+    if singular:
+        raise ValueError("`cov` must be positive definite; add a floor to it")
+    lower = _divergences.factor(cov)
+    half = solve_triangular(lower, fresh - seen, lower=True, check_finite=False)
+    gap = np.trace(solve_triangular(lower, half.T, lower=True, check_finite=False))
+    if not np.isfinite(gap):
+        raise ValueError("`cov` is so small that the likelihoods overflow; change the units")
+    return float(0.5 * gap)
 
 
 def copy_rate(samples, points, fresh):
@@ -138,6 +155,7 @@ def copy_rate(samples, points, fresh):
     Notes
     -----
     Halder 2024, H-42 (iii), in the form of a comparison of two sets of one size.
+    Range: points up to 1e150.
 
     Examples
     --------
@@ -153,7 +171,9 @@ def copy_rate(samples, points, fresh):
 
 def _pixel_overlap(first, second, widths):
     gap = first[:, None] - second[None]
-    return np.mean(np.exp(-(gap**2) / (2 * widths)) / np.sqrt(2 * np.pi * widths), axis=(0, 1))
+    with np.errstate(over="ignore"):
+        kernel = np.exp(-(gap**2) / (2 * widths))
+    return np.mean(kernel / np.sqrt(2 * np.pi * widths), axis=(0, 1))
 
 
 def pixel_distance(first, second, std):
@@ -184,17 +204,18 @@ def pixel_distance(first, second, std):
     Notes
     -----
     Memory :math:`O(NMd)`. Halder 2024, H-41.
+    Range: values up to 1e150, `std` from 1e-100 to 1e100.
 
     Examples
     --------
     >>> pixel_distance([[0.0], [1.0]], [[0.0], [1.0]], 1.0)
     0.0
     """
-    first = _check.as_array("first", first, ndim=2)
-    second = _check.as_array("second", second, ndim=2)
+    first = _check.as_points("first", first, ndim=2)
+    second = _check.as_points("second", second, ndim=2)
     if first.shape[1] != second.shape[1] or 0 in first.shape + second.shape:
         raise ValueError("`first` and `second` must be full and have the same number of pixels")
-    std = np.broadcast_to(_check.positive("std", std), first.shape[1:])
+    std = np.broadcast_to(_check.within("std", std, least=1e-100, most=1e100), first.shape[1:])
     widths = [(std / len(part)) ** 2 for part in (first, second)]
     own = sum(
         _pixel_overlap(part, part, 2 * width)
@@ -226,6 +247,7 @@ def pixel_distance_mean(n_first, n_second):
     Notes
     -----
     Halder 2024, H-41, last formula.
+    Range: sizes up to 1e9 and more.
 
     Examples
     --------

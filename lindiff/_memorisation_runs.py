@@ -116,8 +116,8 @@ def simulate_gap(
     n, d = _check.positive_int("n_samples", n_samples), _check.positive_int("dimension", dimension)
     if swapped and omega.size > 1:
         raise ValueError("`swapped` needs a grid with one level")
-    scale = float(_check.as_array("variance", _check.positive("variance", variance), 0)) ** 0.5
-    factor = float(_check.positive("bandwidth_factor", bandwidth_factor))
+    scale = float(_check.as_array("variance", _check.within("variance", variance), 0)) ** 0.5
+    factor = float(_check.within("bandwidth_factor", bandwidth_factor, least=1e-6, most=1e6))
     ready = reference if isinstance(reference, (list, tuple)) else [reference]
     fixed = bool(ready) and all(isinstance(r, (KernelDensity, GaussianReference)) for r in ready)
     n_fresh = 1 if fixed else _check.positive_int("reference", reference)

@@ -35,6 +35,7 @@ class GaussianMixtureDenoiser:
     -----
     :math:`D_k` is the affine denoiser of component k. One component gives
     `AffineDenoiser`; components of covariance zero give `EmpiricalDenoiser`.
+    Range: points and noise levels up to 1e150, variances up to 1e304.
 
     Examples
     --------
@@ -48,7 +49,7 @@ class GaussianMixtureDenoiser:
     weights: np.ndarray
 
     def __post_init__(self):
-        means = _check.as_array("means", self.means, ndim=2)
+        means = _check.as_points("means", self.means, ndim=2)
         weights = np.atleast_1d(_check.positive("weights", self.weights))
         covs = _check.as_array("covs", self.covs, ndim=3)
         k, d = means.shape
@@ -61,15 +62,14 @@ class GaussianMixtureDenoiser:
             raise ValueError("`means` is empty; pass (K, d) with K, d >= 1")
         if abs(weights.sum() - 1) > 1e-9:
             raise ValueError("`weights` must sum to 1; divide them by their sum")
-        covs = np.stack([_check.as_covariance(f"covs[{i}]", cov) for i, cov in enumerate(covs)])
+        given = enumerate(np.asarray(self.covs))
+        covs = np.stack([_check.as_covariance(f"covs[{i}]", cov) for i, cov in given])
         values, vectors = np.linalg.eigh(covs)
-        if np.any(values[:, 0] < -1e-12 * d * np.abs(values[:, -1])):
-            raise ValueError("`covs` has a negative eigenvalue; a covariance must not")
         stored = {
             "means": means.copy(),
             "covs": covs,
             "weights": weights.copy(),
-            "_values": np.clip(values, 0.0, None),
+            "_values": np.maximum(values, 0.0),
             "_vectors": vectors,
         }
         for name, value in stored.items():
@@ -156,15 +156,18 @@ class GaussianMixtureDenoiser:
         return np.einsum("...k,...ki->...i", share, estimates)
 
     def _split(self, x, sigma):
+        sigma = _check.within("sigma", sigma, least=0.0, zero=True)
         x, sigma = points_and_levels(x, sigma, self.dimension)
-        with np.errstate(over="ignore"):
-            total = self._values + np.square(sigma)[..., None, None]
+        total = self._values + np.square(sigma)[..., None, None]
         if np.any(total == 0):
             raise ValueError("`sigma` must be positive: a component has a singular covariance")
         away = x[..., None, :] - self.means
         coefficients = np.einsum("kij,...ki->...kj", self._vectors, away)
         # Divide by the root first: the square of a large residual would overflow sooner.
-        distance = np.sum(np.square(coefficients / np.sqrt(total)), axis=-1)
+        with np.errstate(over="ignore"):
+            distance = np.sum(np.square(coefficients / np.sqrt(total)), axis=-1)
+        if not np.all(np.isfinite(np.min(distance, axis=-1))):
+            raise ValueError("`x` lies too far from all components for this `sigma`")
         log_share = np.log(self.weights) - 0.5 * (distance + np.sum(np.log(total), axis=-1))
         share = np.exp(log_share - logsumexp(log_share, axis=-1, keepdims=True))
         return share, coefficients, total

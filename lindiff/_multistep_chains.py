@@ -16,7 +16,7 @@ def levels(grid):
     grid = _check.as_array("grid", grid, ndim=1)
     if grid.size == 0 or grid[0] <= 0 or np.any(np.diff(grid) <= 0):
         raise ValueError("`grid` must hold positive, strictly increasing noise variances")
-    return grid
+    return _check.within("grid", grid)
 
 
 def named(name, value, allowed):
@@ -84,10 +84,10 @@ def _inputs(eigenvalues, grid, rule, start, noise_scale):
         if noise_scale is None:
             raise ValueError("`noise_scale` is needed by the rule beta: it sets the signal factors")
         noise_scale = _check.as_array(
-            "noise_scale", _check.positive("noise_scale", noise_scale), ndim=0
+            "noise_scale", _check.within("noise_scale", noise_scale), ndim=0
         )
     if start is not None:
-        start = np.asarray(_check.non_negative("start", start))
+        start = np.asarray(_check.within("start", start, least=0.0, zero=True))
         try:
             eigenvalues, start = np.broadcast_arrays(eigenvalues, start)
         except ValueError as error:
@@ -143,6 +143,7 @@ def step_variance(eigenvalues, grid, *, rule="ddpm", start=None, noise_scale=Non
     the variance of "ddim" by :math:`V_K/(a_K^2(s+\omega_K))`. Only the rule "beta" depends on
     the signal factors :math:`a_k^2=\lambda/(\lambda+\omega_k)`. Time and memory
     :math:`O(dK)`. Halder 2024, H-31 to H-36.
+    Range: grids from 1e-150 to 1e150, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -194,6 +195,7 @@ def step_kl(eigenvalues, grid, *, rule="ddpm", start=None, noise_scale=None, mul
     -----
     Where :math:`u_i` is close to 1 the deficit :math:`1-u_i` is summed, and elsewhere
     :math:`u_i`, so that no digits are lost. Halder 2024, OQ-2.
+    Range: grids from 1e-150 to 1e150, eigenvalues up to 1e304.
 
     Examples
     --------
@@ -205,17 +207,20 @@ def step_kl(eigenvalues, grid, *, rule="ddpm", start=None, noise_scale=None, mul
         raise ValueError("`eigenvalues` must be positive; remove modes without variance")
     weights = _weights(multiplicities, s.shape[-1])
     moved = 0.0 if start is None else (start - s - omega[-1]) / (s + omega[-1])
-    if rule == "ddim":
-        with np.errstate(divide="ignore"):
+    # A start or a variance that is too large, or lost, has an infinite divergence.
+    with np.errstate(divide="ignore", over="ignore"):
+        if rule == "ddim":
             log_u = _ddim_log_factor(s, omega) + np.log1p(moved)
-        excess = np.expm1(log_u)
-    else:
-        excess = _relative_excess(s, omega, rule, noise_scale) + s / (s + omega[-1]) * moved
-    ratio = _variance(s, omega, rule, start, noise_scale) / s
-    with np.errstate(divide="ignore"):
-        far = ratio - 1.0 - np.log(ratio)
-    twice = np.where(excess > -0.5, _log_gap(np.maximum(excess, -0.5)), far)
-    return (0.5 * np.sum(weights * twice, axis=-1))[()]
+            excess = np.expm1(log_u)
+        else:
+            excess = _relative_excess(s, omega, rule, noise_scale) + s / (s + omega[-1]) * moved
+        ratio = _variance(s, omega, rule, start, noise_scale) / s
+        far = np.where(ratio < np.inf, ratio, 0.0) - 1.0 - np.log(ratio)
+        near = (excess > -0.5) & (excess < 1e3)
+        twice = np.where(
+            near, _log_gap(np.clip(excess, -0.5, 1e3)), np.where(ratio < np.inf, far, np.inf)
+        )
+        return (0.5 * np.sum(weights * twice, axis=-1))[()]
 
 
 def _exp_gap(x):

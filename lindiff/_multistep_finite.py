@@ -55,6 +55,7 @@ def averaged_noise_kl(aspect_ratio, grid, *, rule="ddpm", noise_scale=None):
     eigenvalue runs through `step_variance` on its own. The substitution
     :math:`\hat s=1+c+2\sqrt c\cos\varphi` makes the integrand smooth; with 2048 points the
     relative error is below 1e-10 for c up to 0.97. Halder 2024, H-37.
+    Range: grids from 1e-150 to 1e150.
 
     Examples
     --------
@@ -121,6 +122,7 @@ def fresh_sets_trace(grid, dimension, n_samples, *, variance=1.0, rule="ddpm"):
     -----
     Regressions with an intercept; the input has the law of the noised data. With n points
     in total and n / K for each level, K must stay below n / (d + 2). Halder 2024, H-38.
+    Range: grids and `variance` from 1e-150 to 1e150.
 
     Examples
     --------
@@ -128,7 +130,7 @@ def fresh_sets_trace(grid, dimension, n_samples, *, variance=1.0, rule="ddpm"):
     0.7500
     """
     omega, d = levels(grid), _check.positive_int("dimension", dimension)
-    s = float(_check.as_array("variance", _check.positive("variance", variance), ndim=0))
+    s = float(_check.as_array("variance", _check.within("variance", variance), ndim=0))
     n = np.asarray(_check.positive("n_samples", n_samples))
     if n.shape not in ((), omega.shape) or np.any(n != np.floor(n)) or np.any(n < d + 3):
         raise ValueError(

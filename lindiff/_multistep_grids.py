@@ -8,11 +8,12 @@ import scipy
 
 from lindiff import _check
 from lindiff._multistep_chains import _exp_gap, _weights, levels, named, step_kl
-from lindiff._onestep_kl import _log_gap
+from lindiff._onestep_kl import _divergence, _log_gap
 
 _RULES = ("ddpm", "ddim")
 _NODES = 4001
 _DECADES = 12.0
+_SPAN = 30.0
 
 
 def ddpm_deficits(n_steps):
@@ -79,6 +80,7 @@ def best_grid(n_steps, end, *, rule="ddpm", variance=1.0):
     -----
     Both minima are unique: the missing variance of DDPM is a convex function of the
     :math:`x_k`, and the logarithm of the cosine is concave. Halder 2024, H-34, H-35.
+    Range: `end` and `variance` from 1e-150 to 1e150.
 
     Examples
     --------
@@ -94,7 +96,7 @@ def best_grid(n_steps, end, *, rule="ddpm", variance=1.0):
     else:
         ratio = 1.0 - 0.5 * ddpm_deficits(n_steps)[:-1]
         x = end / (variance + end) * np.append(np.cumprod(ratio[::-1])[::-1], 1.0)
-        grid = variance * x / (1.0 - x)
+        grid = np.append(variance * x[:-1] / (1.0 - x[:-1]), end)
     grid[-1] = end
     return grid
 
@@ -127,6 +129,7 @@ def best_grid_kl(n_steps, end, *, rule="ddpm", variance=1.0, limit=False):
     -----
     The limit of "ddpm" is approached slowly, with a relative error of order
     :math:`\log K/K`. Halder 2024, H-34, H-35.
+    Range: `end` and `variance` from 1e-150 to 1e150.
 
     Examples
     --------
@@ -138,14 +141,16 @@ def best_grid_kl(n_steps, end, *, rule="ddpm", variance=1.0, limit=False):
     angle = np.arctan(np.sqrt(end / variance))
     if limit:
         return float((4.0 * lost**2 if rule == "ddpm" else angle**4 / 4.0) / n_steps**2)
+    if n_steps == 1:
+        return float(0.5 * _divergence(end / variance))
     if rule == "ddpm":
         return float(0.5 * _log_gap(-ddpm_deficits(n_steps)[-1] * lost))
     return float(0.5 * _exp_gap(n_steps * np.log1p(-(np.sin(angle / n_steps) ** 2))))
 
 
 def _problem(n_steps, end, rule, variance):
-    end = _check.as_array("end", _check.positive("end", end), ndim=0)
-    variance = _check.as_array("variance", _check.positive("variance", variance), ndim=0)
+    end = _check.as_array("end", _check.within("end", end), ndim=0)
+    variance = _check.as_array("variance", _check.within("variance", variance), ndim=0)
     n_steps = _check.positive_int("n_steps", n_steps)
     return n_steps, float(end), float(variance), named("rule", rule, _RULES)
 
@@ -182,6 +187,7 @@ def continuum_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=Non
     The self-consistent density is found by iteration on 4001 points of
     :math:`\varphi`; levels are good to about 1e-4 relative. For few steps
     `optimise_grid` is better. Halder 2024, H-46.
+    Range: `end` and eigenvalues within thirty decades.
 
     Examples
     --------
@@ -214,6 +220,7 @@ def continuum_kl(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None)
     Notes
     -----
     Halder 2024, H-46.
+    Range: `end` and eigenvalues within thirty decades.
 
     Examples
     --------
@@ -230,6 +237,8 @@ def _modes(eigenvalues, multiplicities, n_steps, end, rule):
     if s.ndim != 1:
         raise ValueError(f"`eigenvalues` must have one axis, got shape {s.shape}")
     n_steps, end, _, rule = _problem(n_steps, end, rule, 1.0)
+    if np.log10(max(end, s.max())) - np.log10(min(end, s.min())) > _SPAN:
+        raise ValueError(f"`eigenvalues` and `end` span more than {_SPAN:g} decades")
     return s, _weights(multiplicities, s.size), n_steps, end, rule
 
 
@@ -243,8 +252,8 @@ def _continuum(s, weights, end, rule):
     costs = np.ones(s.size)
     for _ in range(500):
         density = np.sqrt((weights * costs) @ w)
-        length = np.trapezoid(density, phi)
-        new = length * np.trapezoid(w / density, phi, axis=1)
+        length = scipy.integrate.trapezoid(density, phi)
+        new = length * scipy.integrate.trapezoid(w / density, phi, axis=1)
         done = np.max(np.abs(new / costs - 1.0)) < 1e-12
         costs = new
         if done:
@@ -274,6 +283,7 @@ def optimise_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None
     continuum grid, the best grid of the mean variance, and equal steps of
     :math:`\log\omega`. The value is a local minimum below all three; for one mode it is the
     global one. Halder 2024, OQ-2.
+    Range: `end` and eigenvalues within thirty decades.
 
     Examples
     --------

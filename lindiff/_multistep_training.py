@@ -107,6 +107,7 @@ def train_steps(points, grid, rng, *, noise="path"):
     With an intercept; the pseudo-inverse solution where n - 1 < d. With averaged noise
     :math:`W_k=\hat\Sigma(\hat\Sigma+\omega_k)^{-1}`, the covariance with 1/n. Cost
     :math:`O(Knd^2)`. Halder 2024, H-9, H-37, H-39.
+    Range: points up to 1e150, grids from 1e-150 to 1e150.
 
     Examples
     --------
@@ -115,7 +116,7 @@ def train_steps(points, grid, rng, *, noise="path"):
     >>> chain.weights[:, 0, 0].round(1)
     array([0.7, 0.5])
     """
-    points = _check.as_array("points", points, ndim=2)
+    points = _check.as_points("points", points, ndim=2)
     n, d = points.shape
     if n == 0 or d == 0:
         raise ValueError("`points` is empty; pass (n, d) with n, d >= 1")
@@ -230,6 +231,7 @@ def simulate_step_kl(grids, eigenvalues, n_samples, n_runs, rng, *, noise="path"
     The divergence counts mean and covariance; it is infinite for n - 1 < d. All grids of a
     run use the same training points, so that differences between grids are sharper than the
     values. Halder 2024, H-38, H-39.
+    Range: eigenvalues from 1e-150 to 1e150 that span at most 12 decades.
 
     Examples
     --------
@@ -238,9 +240,11 @@ def simulate_step_kl(grids, eigenvalues, n_samples, n_runs, rng, *, noise="path"
     >>> study.n_steps, study.kl.shape
     ((1, 2), (3, 2))
     """
-    s = np.asarray(_check.positive("eigenvalues", eigenvalues))
+    s = np.asarray(_check.within("eigenvalues", eigenvalues))
     if s.ndim != 1:
         raise ValueError(f"`eigenvalues` must have shape (d,), got {s.shape}")
+    if s.max() > 1e12 * s.min():
+        raise ValueError("`eigenvalues` span more than 12 decades, which covariances cannot hold")
     grids = [levels(grid) for grid in grids]
     named("noise", noise, (*_NOISES, "fresh sets"))
     n = _check.positive_int("n_samples", n_samples)

@@ -33,6 +33,7 @@ def alpha_bar_to_sigma(alpha_bar):
     -----
     Exact to rounding for the float that is passed. Near 1 that float itself says little
     about :math:`1-\bar\alpha`; keep a `NoiseSchedule` there. Merger and Goldt 2025, MG-1.
+    Range: from the smallest float to 1.
 
     Examples
     --------
@@ -40,7 +41,7 @@ def alpha_bar_to_sigma(alpha_bar):
     2.0
     """
     level = _check.alpha_bar(alpha_bar)
-    result = np.sqrt((1.0 - level) / level)
+    result = np.sqrt(1.0 - level) / np.sqrt(level)
     return float(result) if np.ndim(result) == 0 else result
 
 
@@ -66,6 +67,10 @@ def sigma_to_alpha_bar(sigma):
     ------
     ValueError
         If `sigma` is negative.
+
+    Notes
+    -----
+    Range: all floats; 0 above 1e162.
 
     Examples
     --------
@@ -221,6 +226,8 @@ class NoiseSchedule:
         """Return the levels at increasing `indices` (integers, mask or slice)."""
         if not isinstance(indices, slice):
             indices = np.asarray(indices)
+            if indices.size == 0:
+                raise ValueError("`indices` is empty; keep at least one level")
             if indices.ndim != 1 or indices.dtype.kind not in "biu":
                 raise TypeError("`indices` must be a list of integers, a mask or a slice")
         return NoiseSchedule(self.signal[indices], self.noise[indices])

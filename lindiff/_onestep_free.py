@@ -11,6 +11,8 @@ import scipy
 from lindiff import _check
 from lindiff._onestep_limits import _fractions, _plain, log_det_limit, trace_limit
 
+_RANGE = {"least": 1e-6, "most": 1e6}
+
 
 def regularised_log_det(noise_to_signal, aspect_ratio, width):
     r"""Log-determinant per dimension of the map plus a kernel, in high dimension.
@@ -49,18 +51,19 @@ def regularised_log_det(noise_to_signal, aspect_ratio, width):
     for x and P. For c < 1 it is the free additive convolution of the symmetrised
     singular-value laws of :math:`\sqrt\rho I` and :math:`\sqrt{1-\rho}\,GA^{-1/2}`.
     Relative error 1e-11 for widths of 1e-3 and more. Halder 2024, H-21, H-21h.
+    Range: ratio and width from 1e-6 to 1e6, c from 1e-10 to 1e10.
 
     Examples
     --------
     >>> regularised_log_det(1.0, [0.5, 2.0], 1.0).round(4)
     array([0.5908, 0.3961])
     """
-    width = _check.positive("width", width)
+    width = _check.within("width", width, **_RANGE)
     if np.ndim(width) != 0:
         raise ValueError("`width` must be one number")
-    noise, rho, ratio = _fractions(
-        _check.positive("noise_to_signal", noise_to_signal), aspect_ratio
-    )
+    _check.within("noise_to_signal", noise_to_signal, **_RANGE)
+    _check.within("aspect_ratio", aspect_ratio, least=1e-10, most=1e10)
+    noise, rho, ratio = _fractions(noise_to_signal, aspect_ratio)
     values = [_phi(*item, width) for item in np.nditer((noise, rho, ratio))]
     return _plain(np.reshape(values, ratio.shape))
 
@@ -90,6 +93,7 @@ def kl_regularised(noise_to_signal, aspect_ratio, width):
     Notes
     -----
     Halder 2024, H-20.
+    Range: ratio and width from 1e-6 to 1e6, c from 1e-10 to 1e10.
 
     Examples
     --------
@@ -126,6 +130,7 @@ def hellinger_exponent(noise_to_signal, aspect_ratio):
     Notes
     -----
     Halder 2024, H-26.
+    Range: ratio and width from 1e-6 to 1e6, c from 1e-10 to 1e10.
 
     Examples
     --------
@@ -170,6 +175,7 @@ def singular_value_density(x, noise_to_signal, aspect_ratio):
     The equation is a polynomial of degree 4 in G. Its root is followed from large to
     vanishing imaginary part of z by Newton's iteration. Absolute error about 1e-6 away
     from the edges of the spectrum. Halder 2024, H-21.
+    Range: ratios from 0.01 to 100, c from 0.01 on, places from 1e-6 to 1e3.
 
     Examples
     --------
@@ -180,6 +186,9 @@ def singular_value_density(x, noise_to_signal, aspect_ratio):
     noise, rho, c = map(
         float, _fractions(_check.positive("noise_to_signal", noise_to_signal), aspect_ratio)
     )
+    _check.within("x", x, least=1e-6, most=1e3)
+    _check.within("noise_to_signal", noise_to_signal, least=0.01, most=100.0)
+    _check.within("aspect_ratio", c, least=0.01)
     if c >= 1:
         raise ValueError("`aspect_ratio` must be below 1; use more samples than dimensions")
     z = x + 50j
@@ -210,14 +219,11 @@ def _phi(noise, rho, ratio, width):
         """Return x for P = `total`: a concave function of x meets a line once."""
         top = noise * ratio / total
 
-        def gap(x):
-            return (
-                total
-                - x * total**2 / (noise * ratio)
-                - share * rho * (1.0 - _resolvent_times(x, ratio))
-            )
+        def gap(share_of_top):
+            rest = 1.0 - _resolvent_times(top * share_of_top, ratio)
+            return total * (1.0 - share_of_top) - share * rho * rest
 
-        return scipy.optimize.brentq(gap, 0.0, top, xtol=1e-300, rtol=1e-15, maxiter=500)
+        return top * scipy.optimize.brentq(gap, 0.0, 1.0, xtol=1e-300, rtol=1e-15, maxiter=500)
 
     def excess(total):
         x = given(total)
@@ -228,7 +234,9 @@ def _phi(noise, rho, ratio, width):
     high = low + 1.0
     while excess(high) < 0:
         high = rho + 2.0 * (high - rho)
-    total = scipy.optimize.brentq(excess, low, high, rtol=1e-15, xtol=1e-300, maxiter=500)
+    total = low
+    if excess(low) < 0:
+        total = scipy.optimize.brentq(excess, low, high, rtol=1e-15, xtol=1e-300, maxiter=500)
     x = given(total)
     smooth = total - rho
     delta = x * total / smooth / (noise * ratio)

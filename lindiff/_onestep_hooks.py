@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import digamma
 
 _GUARD_BITS = 90
-_MOST_TERMS = 50_000
+_MOST_TERMS, _MOST_SAMPLES = 50_000, 20_000
 
 
 def log_det_at_zero(dimension, degrees):
@@ -23,9 +23,14 @@ def hook_sum(noise_to_signal, dimension, degrees):
     The sums alternate and their terms grow exponentially with :math:`\nu`. They are added in
     integers scaled by a power of two that leaves 90 bits after the cancellation.
     """
+    if degrees - dimension > _MOST_SAMPLES:
+        raise ValueError(
+            f"`n_samples` is more than {_MOST_SAMPLES:,} above `dimension`: the exact sum takes "
+            "minutes; use log_det_asymptotic or kl_limit"
+        )
     rho = 1 / (1 + Fraction(float(noise_to_signal)))
     twice_b = dimension - degrees
-    logs, n_terms = _log_sizes(float(rho), twice_b, dimension)
+    logs, n_terms = _log_sizes(float(rho), float(1 - rho), twice_b, dimension)
     bits = _GUARD_BITS + int(sum(logs) / np.log(2.0))
     fixed = (rho.numerator << bits) // rho.denominator
     first, second, third = _factors(fixed, bits, twice_b, n_terms, dimension)
@@ -40,9 +45,9 @@ def hook_sum(noise_to_signal, dimension, degrees):
     return float(Fraction(total, 1 << bits))
 
 
-def _log_sizes(rho, twice_b, dimension):
+def _log_sizes(rho, rest, twice_b, dimension):
     """Return the logarithms of the largest factors, and how many terms matter."""
-    n_terms = -twice_b // 2 if twice_b % 2 == 0 else _odd_terms(rho, twice_b)
+    n_terms = -twice_b // 2 if twice_b % 2 == 0 else _odd_terms(rho, rest, twice_b)
     k = np.arange(n_terms)
     grow = np.log(np.abs(twice_b + 2 * k)) - np.log(2 * k + 1) + np.log(rho)
     numerator = np.abs(0.5 * (twice_b - 1) + k)
@@ -54,14 +59,14 @@ def _log_sizes(rho, twice_b, dimension):
     return [*peaks, np.max(np.cumsum(third), initial=0.0)], n_terms
 
 
-def _odd_terms(rho, twice_b):
+def _odd_terms(rho, rest, twice_b):
     """Return a number of terms after which the tail is below the guard bits."""
     n_terms = 64 - twice_b
     while True:
         k = np.arange(n_terms)
         ratio = np.log(np.abs(twice_b + 2 * k)) - np.log(2 * k + 1) + np.log(rho)
         size = np.cumsum(ratio)
-        if size[-1] < -_GUARD_BITS * np.log(2.0) + min(0.0, np.log1p(-rho)):
+        if size[-1] < -_GUARD_BITS * np.log(2.0) + min(0.0, np.log(rest)):
             return n_terms
         if n_terms > _MOST_TERMS:
             raise ValueError(

@@ -62,6 +62,7 @@ def noise_to_signal(time, noise_scale, variance):
     Notes
     -----
     Halder 2024, H-3.
+    Range: all floats.
 
     Examples
     --------
@@ -133,6 +134,7 @@ def kl_population(noise_to_signal, dimension):
     -----
     The bracket loses half of its digits at small :math:`\Lambda`; there a power series of
     :math:`-\log(1-u)-u` in :math:`u=\Lambda/(1+\Lambda)` replaces it. Halder 2024, H-6.
+    Range: every ratio, from 0 to the largest float.
 
     Examples
     --------
@@ -162,13 +164,18 @@ def kl_slope(noise_to_signal, dimension):
     float or ndarray
         Slope, positive for every :math:`\Lambda>0`, largest at :math:`\Lambda=1`.
 
+    Notes
+    -----
+    Range: every ratio, from 0 to the largest float.
+
     Examples
     --------
     >>> float(kl_slope(1.0, 8))
     1.0
     """
     ratio = _ratio(noise_to_signal)
-    return 0.5 * _check.positive_int("dimension", dimension) * ratio / (1.0 + ratio) ** 2
+    share = ratio / (1.0 + ratio) / (1.0 + ratio)
+    return 0.5 * _check.positive_int("dimension", dimension) * share
 
 
 def kl_small_noise(noise_to_signal, dimension):
@@ -192,12 +199,16 @@ def kl_small_noise(noise_to_signal, dimension):
     float or ndarray
         The expansion, meaningful for :math:`\Lambda\lesssim0.3`.
 
+    Notes
+    -----
+    Range: ratios up to 1e90, as an expansion.
+
     Examples
     --------
     >>> print(f"{kl_small_noise(0.03, 1):.6f}")
     0.000216
     """
-    ratio = _ratio(noise_to_signal)
+    ratio = _check.within("noise_to_signal", noise_to_signal, least=0.0, most=1e90, zero=True)
     return _check.positive_int("dimension", dimension) * ratio**2 * (0.25 - ratio / 3.0)
 
 
@@ -220,6 +231,10 @@ def kl_large_noise(noise_to_signal, dimension):
     -------
     float or ndarray
         The expansion, meaningful for :math:`\Lambda\gtrsim10`.
+
+    Notes
+    -----
+    Range: every ratio > 0, as an expansion.
 
     Examples
     --------

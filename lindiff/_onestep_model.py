@@ -51,6 +51,7 @@ class OneStepModel:
         for name in ("time", "noise_scale", "variance"):
             _check.as_array(name, getattr(self, name), ndim=0)
         _check.positive_int("dimension", self.dimension)
+        _check.within("variance", self.variance, least=1e-300, most=1e300)
         noise_to_signal(self.time, self.noise_scale, self.variance)
 
     @classmethod

@@ -57,6 +57,7 @@ def ridge_variances(eigenvalues, n_samples, *, time, noise_scale, ridge=0.0, int
     -----
     Deterministic equivalent: the error of the average is O(1/d). Halder 2024, H-27 and
     the answer for structured data to the open question on few samples.
+    Range: every ridge; eigenvalues and noise for which the ratio is a float.
 
     Examples
     --------
@@ -69,11 +70,17 @@ def ridge_variances(eigenvalues, n_samples, *, time, noise_scale, ridge=0.0, int
         raise ValueError("`n_samples` must be at least 2 to fit a mean and a map")
     ridge = _check.non_negative("ridge", ridge)
     kappa = _effective_ridge(noised, degrees, ridge)
-    q = kappa / (noised + kappa)
-    gamma = np.sum((1 - q) ** 2) / degrees
-    if degrees == spectrum.size and ridge == 0:
+    kept, q = noised / (noised + kappa), kappa / (noised + kappa)
+    gamma = np.sum(kept**2) / degrees
+    # 1 - gamma as a sum of positive terms, by the equation that defines kappa.
+    left = 1 - spectrum.size / degrees
+    if kappa > 0:
+        left = ridge / kappa + np.sum(q * kept) / degrees
+    if left == 0:
         return np.full(spectrum.size, np.inf)
-    return rho * (1 - 2 * q + q**2 / (1 - gamma)) + (1 - rho) * gamma / (1 - gamma)
+    with np.errstate(over="ignore"):
+        spread = gamma / left
+        return rho * (kept**2 + q**2 * spread) + (1 - rho) * spread
 
 
 def expected_trace_modes(eigenvalues, n_samples, *, time, noise_scale, intercept=True):
@@ -188,6 +195,7 @@ def wasserstein2_few_samples(noise_to_signal, samples_per_dimension):
     Notes
     -----
     In high dimension. Halder 2024, H-29.
+    Range: up to 1e100 samples per dimension, widths from 1e-75 to 1e75.
 
     Examples
     --------
@@ -229,6 +237,7 @@ def kl_regularised_few_samples(noise_to_signal, samples_per_dimension, width):
     -----
     To leading order the best width is :math:`\varepsilon^2=\sqrt{1-\alpha}`.
     Halder 2024, H-29.
+    Range: up to 1e100 samples per dimension, widths from 1e-75 to 1e75.
 
     Examples
     --------
@@ -236,7 +245,7 @@ def kl_regularised_few_samples(noise_to_signal, samples_per_dimension, width):
     0.6337
     """
     noise, alpha = _few(noise_to_signal, samples_per_dimension)
-    kernel = np.asarray(_check.positive("width", width)) ** 2
+    kernel = np.asarray(_check.within("width", width, least=1e-75, most=1e75)) ** 2
     first = alpha + noise * alpha**2 + kernel - 1 - (1 - alpha) * np.log(kernel)
     second = alpha * np.log1p(kernel) + noise * alpha**2 * kernel / (1 + kernel) ** 2
     return _plain(0.5 * (first - second))
@@ -244,7 +253,7 @@ def kl_regularised_few_samples(noise_to_signal, samples_per_dimension, width):
 
 def _few(noise_to_signal, samples_per_dimension):
     """Return 1 - rho and alpha, broadcast against each other."""
-    alpha = _check.positive("samples_per_dimension", samples_per_dimension)
+    alpha = _check.within("samples_per_dimension", samples_per_dimension, least=0.0, most=1e100)
     noise, _, alpha = _fractions(noise_to_signal, alpha)
     return noise, alpha
 

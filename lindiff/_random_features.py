@@ -88,6 +88,8 @@ def random_features(
     that simulation confirms. With averaged noise the data covariance
     :math:`\mu_1^2\rho e+\varsigma^2` and the penalty commute. Halder 2024, open question on
     nonlinear denoisers; H-45, H-45b.
+    Range: samples per dimension from 1e-6 to 1e8, features from 1e-6 to 1e6, ridge from 1e-12
+    to 1e12.
 
     Examples
     --------
@@ -96,9 +98,9 @@ def random_features(
     (0.985, 0.387)
     """
     ratio = _check.non_negative("noise_to_signal", noise_to_signal)
-    samples = _check.positive("samples_per_dimension", samples_per_dimension)
-    features = _check.positive("features_per_dimension", features_per_dimension)
-    ridge = _check.positive("ridge", ridge)
+    samples = _check.within("samples_per_dimension", samples_per_dimension, least=1e-6, most=1e8)
+    features = _check.within("features_per_dimension", features_per_dimension, least=1e-6, most=1e6)
+    ridge = _check.within("ridge", ridge, least=1e-12, most=1e12)
     for name, value in (
         ("noise_to_signal", ratio),
         ("samples_per_dimension", samples),

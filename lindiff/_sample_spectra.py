@@ -86,6 +86,7 @@ def sample_spectra(eigenvalues, n_samples, rng, *, size=1, estimated_mean=False,
     except for populations over more than ten decades: there the slower one-sided Jacobi
     method gives every eigenvalue 1e-12 and every projected variance 1e-5 relative accuracy.
     Merger and Goldt 2025, MG-7.
+    Range: eigenvalues up to 1e304 of any spread, up to 1e9 points and more.
 
     Examples
     --------
@@ -151,6 +152,7 @@ def isotropic_traces(
     and z in :math:`\log_2d` vectorised steps, plus 2d chi-squares per draw. The traces are
     derivatives of the log-determinant in z. Relative error about 1e-15 (log-determinant:
     1e-15 times d where it crosses zero) at every z, also for tiny eigenvalues at N = d.
+    Range: `variance` from 1e-140 to 1e140; z = 0, or 1e-140 to 1e100 times `variance`.
 
     Examples
     --------
@@ -159,7 +161,7 @@ def isotropic_traces(
     ((4, 2), True)
     """
     dimension = _check.positive_int("dimension", dimension)
-    variance = _check.positive("variance", variance)
+    variance = _check.within("variance", variance, least=1e-140, most=1e140)
     if np.ndim(variance) != 0:
         raise ValueError("`variance` must be one number; use sample_spectra for a spectrum")
     if order not in (0, 1, 2):
@@ -167,7 +169,9 @@ def isotropic_traces(
     values = np.full(dimension, variance)
     values, n_samples, degrees = _arguments(values, n_samples, estimated_mean)
     size, rng = _check.positive_int("size", size), _check.generator(rng)
-    z = np.asarray(_check.non_negative("z", z))
+    z = np.asarray(_check.within("z", z, least=1e-140, zero=True))
+    if np.any(z > 1e100 * variance):
+        raise ValueError("`z` is more than 1e100 times `variance`; there it decides alone")
     squares = _bidiagonal.draw(degrees, dimension, size, rng)
     a, b = (square * (variance / n_samples) for square in squares)
     series = _bidiagonal.log_det_series(a, b, z.ravel(), order)
@@ -215,6 +219,7 @@ def sample_log_det(eigenvalues, n_samples, rng, *, size=1, estimated_mean=False)
     Notes
     -----
     Exact in law for every spectrum, at :math:`O(d)` per draw. Merger and Goldt 2025, MG-X3.
+    Range: eigenvalues up to 1e304 of any spread, up to 1e9 points and more.
 
     Examples
     --------

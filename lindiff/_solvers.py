@@ -118,6 +118,6 @@ def _heun_maps(spread, load, steps, part, inverse):
     euler = gain + ratio * miss
     lose = 0.5 * (1.0 - ratio) * (miss + sigma * below * inverse_below * euler)
     factor = gain * (gain_below + 1.5 * miss_below) + miss * (0.5 * gain_below + ratio * miss_below)
-    factor -= 0.5 * (extra - extra_below) * sigma * below * inverse * inverse_below
+    factor -= 0.5 * (extra - extra_below) * inverse * sigma * (below * inverse_below)
     factor[first], lose[first] = gain[first], miss[first]
     return factor, lose

@@ -31,7 +31,7 @@ def decompose(values, n_samples, degrees, rng, *, vectors):
     alive = values > 0
     kept = values[alive]
     root = factor(kept, degrees, rng) / np.sqrt(n_samples)
-    if degrees > 0 and kept.min(initial=np.inf) < _GRADED * kept.max(initial=0.0):
+    if root.size > 0 and kept.min(initial=np.inf) < _GRADED * kept.max(initial=0.0):
         found, basis = _jacobi(root)
     else:
         found, basis = _symmetric(root, degrees < kept.size, vectors)

@@ -4,6 +4,12 @@ Every divergence is the *total* over dimensions, in nats; divide by :math:`d` to
 dimensions. The first law is the one the expectation is taken over: with samples first and
 data second, :math:`\mathrm{KL}(p_{\rm generated}\,\|\,p_{\rm data})`. Functions named
 ``..._spectral`` take variances along common eigenvectors and broadcast over leading axes.
+
+Rounding is judged by one rule, here as in all of the theory, and by the precision
+:math:`\epsilon` of the type that is handed in. A negative eigenvalue of a covariance, or entry of
+a spectrum, of at most :math:`4\epsilon` times the sum of the positive ones becomes zero; a larger
+one is an error. A covariance is singular if, with every coordinate scaled to variance 1, its
+smallest eigenvalue is at most :math:`4\epsilon d`.
 """
 
 import numpy as np
@@ -61,6 +67,8 @@ def kl_gaussian(mean_p, cov_p, mean_q, cov_q):
     :math:`L^{-1}(\Sigma_p-\Sigma_q)L^{-\top}`, the value is
     :math:`\frac12\sum_i[e_i-\ln(1+e_i)]` plus the shift, so that nearly equal laws lose no
     digits. Cost :math:`O(d^3)`.
+    Range: variances up to 1e304 in any units, means up to 1e150; a divergence above the
+    floats is ``inf``.
 
     Examples
     --------
@@ -107,6 +115,7 @@ def kl_spectral(var_p, var_q, *, shift=0.0):
     -----
     Relative error of a few units in the last place, for nearly equal variances as for
     ratios over hundreds of decades.
+    Range: variances from the smallest float to 1e304, shifts up to 1e150.
 
     Examples
     --------
@@ -160,6 +169,8 @@ def wasserstein2_squared(mean_p, cov_p, mean_q, cov_q):
     Computed as :math:`\min_U\|\Sigma_p^{1/2}-\Sigma_q^{1/2}U\|_F^2` over orthogonal U, so
     that the error of the distance (not of its square) is at rounding level. Cost
     :math:`O(d^3)`. Gelbrich 1990.
+    Range: variances up to 1e304 in any units, means up to 1e150; a divergence above the
+    floats is ``inf``.
 
     Examples
     --------
@@ -191,6 +202,10 @@ def wasserstein2_squared_spectral(var_p, var_q, *, shift=0.0):
     ------
     ValueError
         If a variance is negative or the shapes do not broadcast.
+
+    Notes
+    -----
+    Range: variances up to 1e304, shifts up to 1e150; relative error 1e-14.
 
     Examples
     --------
@@ -228,6 +243,11 @@ def hellinger_squared(mean_p, cov_p, mean_q, cov_q):
     ValueError
         If shapes disagree, a matrix is no covariance, or both are singular.
 
+    Notes
+    -----
+    Range: variances up to 1e304 in any units, means up to 1e150; a divergence above the
+    floats is ``inf``.
+
     Examples
     --------
     >>> round(hellinger_squared([0.0], [[4.0]], [0.0], [[1.0]]), 4)
@@ -261,21 +281,25 @@ def entropy(cov):
     ValueError
         If `cov` is no covariance.
 
+    Notes
+    -----
+    Range: variances up to 1e304, in any units.
+
     Examples
     --------
     >>> round(entropy([[1.0]]), 4)
     1.4189
     """
-    cov = _check.as_covariance("cov", cov)
-    if _divergences.is_singular("cov", cov):
+    if _check.is_singular("cov", cov):
         return -np.inf
+    cov = _check.as_covariance("cov", cov)
     constant = len(cov) * (1.0 + np.log(2.0 * np.pi))
     return float(0.5 * (constant + _divergences.log_det(_divergences.factor(cov))))
 
 
 def _modes(var_p, var_q, shift):
     var_p, var_q = _check.as_spectrum("var_p", var_p), _check.as_spectrum("var_q", var_q)
-    shift = _check.as_array("shift", shift)
+    shift = _check.as_points("shift", shift)
     try:
         shape = np.broadcast_shapes(var_p.shape, var_q.shape, shift.shape)
     except ValueError as error:

@@ -17,6 +17,9 @@ __all__ = [
     "add_noise",
     "alpha_bar_to_sigma",
     "cosine",
+    "from_alpha_bars",
+    "from_betas",
+    "from_sigmas",
     "karras",
     "linear_beta",
     "ornstein_uhlenbeck",
@@ -24,9 +27,130 @@ __all__ = [
 ]
 
 
-def _from_beta(beta):
-    log_alpha_bar = np.cumsum(np.log1p(-beta))
+def from_betas(betas):
+    r"""Levels of a given list of noise added per step.
+
+    .. math:: \bar\alpha_t=\prod_{s\le t}(1-\beta_s)
+
+    Implements eq. (2.1), (2.3).
+
+    Parameters
+    ----------
+    betas : array_like, shape (T,)
+        In (0, 1), in the order of increasing noise.
+
+    Returns
+    -------
+    NoiseSchedule
+        VP levels; :math:`1-\bar\alpha` has the relative accuracy of the `betas` at every level,
+        1e-14 if they are exact.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or the signal factor falls below e^-700.
+
+    Notes
+    -----
+    A table with zero terminal signal ends with :math:`\beta=1`: leave its last level out.
+
+    Examples
+    --------
+    >>> from_betas([0.5, 0.5]).alpha_bar.round(12)
+    array([0.5 , 0.25])
+    """
+    betas = _check.as_array("betas", betas, ndim=1)
+    if betas.size == 0 or np.any((betas <= 0) | (betas >= 1)):
+        raise ValueError("`betas` must hold numbers in (0, 1); a level with beta = 1 has no signal")
+    log_alpha_bar = np.cumsum(np.log1p(-betas))
+    if log_alpha_bar[-1] < -1400.0:
+        raise ValueError(
+            f"`betas` leave no signal, a factor of e^{0.5 * log_alpha_bar[-1]:.0f}; "
+            "use fewer or smaller ones"
+        )
+    if np.any(np.diff(log_alpha_bar) >= 0):
+        raise ValueError("`betas` has steps too small to change the level; leave them out")
     return NoiseSchedule(np.exp(0.5 * log_alpha_bar), np.sqrt(-np.expm1(log_alpha_bar)))
+
+
+def from_alpha_bars(alpha_bars):
+    r"""Levels of a given list of squared signal factors.
+
+    .. math:: s_t^2=\bar\alpha_t,\qquad n_t^2=1-\bar\alpha_t
+
+    Implements eq. (2.3).
+
+    Parameters
+    ----------
+    alpha_bars : array_like, shape (T,)
+        In (0, 1], strictly decreasing.
+
+    Returns
+    -------
+    NoiseSchedule
+        VP levels, exact for the numbers that are passed. Near 1 those say little about
+        :math:`1-\bar\alpha`: a single precision table is off by 6e-8 there. Pass `from_betas`
+        the step sizes or `from_sigmas` the noise levels where they are at hand.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or the list does not decrease.
+
+    Notes
+    -----
+    Range: from the smallest float to 1.
+
+    Examples
+    --------
+    >>> from_alpha_bars([0.8, 0.2]).sigma
+    array([0.5, 2. ])
+    """
+    alpha_bars = _check.as_array("alpha_bars", alpha_bars, ndim=1)
+    if alpha_bars.size == 0 or np.any((alpha_bars <= 0) | (alpha_bars > 1)):
+        raise ValueError("`alpha_bars` must hold numbers in (0, 1]; drop levels without signal")
+    if np.any(np.diff(alpha_bars) >= 0):
+        raise ValueError("`alpha_bars` must decrease strictly; sort them and drop repeated ones")
+    return NoiseSchedule(np.sqrt(alpha_bars), np.sqrt(1.0 - alpha_bars))
+
+
+def from_sigmas(sigmas):
+    r"""Levels of a given list of noise levels, in VE coordinates.
+
+    .. math:: s_t=1,\qquad n_t=\sigma_t
+
+    Parameters
+    ----------
+    sigmas : array_like, shape (T,)
+        Not negative, strictly increasing.
+
+    Returns
+    -------
+    NoiseSchedule
+        VE levels, exact for the numbers that are passed.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative, or the list does not increase.
+
+    Notes
+    -----
+    Tables for sampling run downwards and end with 0: pass ``sigmas[-2::-1]``.
+    Range: all floats.
+
+    Examples
+    --------
+    >>> from_sigmas([0.5, 2.0]).alpha_bar
+    array([0.8, 0.2])
+    """
+    sigmas = np.atleast_1d(_check.non_negative("sigmas", _check.as_array("sigmas", sigmas, ndim=1)))
+    if sigmas.size == 0 or np.any(np.diff(sigmas) <= 0):
+        raise ValueError(
+            "`sigmas` must increase strictly; pass a falling table that ends with 0 as "
+            "sigmas[-2::-1]"
+        )
+    return NoiseSchedule(np.ones_like(sigmas), sigmas)
 
 
 def linear_beta(n_steps=1000, beta_start=1e-4, beta_end=2e-2):
@@ -52,13 +176,14 @@ def linear_beta(n_steps=1000, beta_start=1e-4, beta_end=2e-2):
     Raises
     ------
     ValueError
-        If a value is out of range, or the signal underflows.
+        If a value is out of range, or the signal factor falls below e^-700.
 
     Notes
     -----
     Ho, Jain and Abbeel 2020. Merger and Goldt 2025 (MG-1) use
     :math:`\beta_t=10^{-4}+(10^{-2}-10^{-4})t/T`: pass ``beta_start=1.099e-4`` and
     ``beta_end=1e-2`` for :math:`T=1000`.
+    Range: signal factors down to e^-700, all levels to 1e-13.
 
     Examples
     --------
@@ -69,7 +194,7 @@ def linear_beta(n_steps=1000, beta_start=1e-4, beta_end=2e-2):
     for name, value in (("beta_start", beta_start), ("beta_end", beta_end)):
         if not 0.0 < _check.as_array(name, value, ndim=0) < 1.0:
             raise ValueError(f"`{name}` must lie in (0, 1), got {value}")
-    return _from_beta(np.linspace(beta_start, beta_end, n_steps))
+    return from_betas(np.linspace(beta_start, beta_end, n_steps))
 
 
 def cosine(n_steps=1000, offset=0.008, *, max_beta=0.999):
@@ -101,6 +226,7 @@ def cosine(n_steps=1000, offset=0.008, *, max_beta=0.999):
     -----
     :math:`\beta_t=\sin(\theta_t-\theta_{t-1})\sin(\theta_t+\theta_{t-1})/
     \cos^2\theta_{t-1}` avoids the difference of two cosines. Nichol and Dhariwal 2021.
+    Range: any `offset` and number of steps for which the levels differ.
 
     Examples
     --------
@@ -115,7 +241,7 @@ def cosine(n_steps=1000, offset=0.008, *, max_beta=0.999):
     angle = 0.5 * np.pi * (times + offset) / (1.0 + offset)
     step = 0.5 * np.pi / (n_steps * (1.0 + offset))
     beta = np.sin(step) * np.sin(angle[1:] + angle[:-1]) / np.cos(angle[:-1]) ** 2
-    return _from_beta(np.minimum(beta, max_beta))
+    return from_betas(np.minimum(beta, max_beta))
 
 
 def ornstein_uhlenbeck(times, noise_scale=1.0):
@@ -145,6 +271,7 @@ def ornstein_uhlenbeck(times, noise_scale=1.0):
     Notes
     -----
     Halder 2024, H-1.
+    Range: times from the smallest float to 700.
 
     Examples
     --------
@@ -189,6 +316,7 @@ def karras(n_steps, sigma_min=0.002, sigma_max=80.0, rho=7.0):
     Notes
     -----
     Karras et al. 2022, in increasing order and without their final level 0.
+    Range: levels of any size; `rho` from 1e-3 up.
 
     Examples
     --------
@@ -202,7 +330,11 @@ def karras(n_steps, sigma_min=0.002, sigma_max=80.0, rho=7.0):
     )
     if low >= high:
         raise ValueError("`sigma_min` must be smaller than `sigma_max`")
-    sigma = np.linspace(low ** (1.0 / rho), high ** (1.0 / rho), n_steps) ** rho
+    # Nothing overflows for small rho, nor cancels for large rho.
+    left = np.linspace(1.0, 0.0, n_steps)
+    with np.errstate(divide="ignore", over="ignore"):
+        shrink = np.expm1((np.log(low) - np.log(high)) / rho)
+        sigma = high * np.exp(rho * np.log1p(left * shrink))
     sigma[0], sigma[-1] = low, high
     return NoiseSchedule(np.ones(n_steps), sigma)
 
@@ -235,13 +367,18 @@ def add_noise(x0, signal, noise, rng):
     TypeError
         If `rng` is no Generator.
 
+    Notes
+    -----
+    Range: points and factors up to 1e150.
+
     Examples
     --------
     >>> add_noise([[1.0, 2.0]], 0.5, 0.0, np.random.default_rng(0))
     array([[0.5, 1. ]])
     """
-    x0 = _check.as_array("x0", x0)
-    signal, noise = _check.positive("signal", signal), _check.non_negative("noise", noise)
+    x0 = _check.as_points("x0", x0)
+    signal = _check.within("signal", signal, least=0.0)
+    noise = _check.within("noise", noise, least=0.0, zero=True)
     rng = _check.generator(rng)
     for name, factor in (("signal", signal), ("noise", noise)):
         try:

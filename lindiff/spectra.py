@@ -73,12 +73,16 @@ def covariance_spectrum(data):
     ValueError
         If `data` has another number of axes, is empty, or holds NaN.
 
+    Notes
+    -----
+    Range: entries up to 1e150; variances are good to 1e-16 times the largest.
+
     Examples
     --------
     >>> covariance_spectrum([[0.0, 0.0], [2.0, 0.0]]).eigenvalues
     array([1., 0.])
     """
-    data = _check.as_array("data", data, 2)
+    data = _check.as_points("data", data, 2)
     if data.size == 0:
         raise ValueError(f"data must hold at least one point, got shape {data.shape}")
     mean = data.mean(axis=0)
@@ -104,6 +108,10 @@ def participation_ratio(eigenvalues):
     ------
     ValueError
         If an eigenvalue is negative or all are zero.
+
+    Notes
+    -----
+    Range: eigenvalues up to 1e304 of any spread; relative error 1e-14.
 
     Examples
     --------
@@ -137,6 +145,10 @@ def degrees_of_freedom(eigenvalues, floor):
     ------
     ValueError
         If an eigenvalue is negative or `floor` is not positive.
+
+    Notes
+    -----
+    Range: eigenvalues up to 1e304 of any spread, any `floor`.
 
     Examples
     --------
@@ -241,7 +253,7 @@ def marchenko_pastur_edges(aspect_ratio):
     >>> marchenko_pastur_edges(0.25)
     (0.25, 2.25)
     """
-    root = float(np.sqrt(_check.positive("aspect_ratio", aspect_ratio)))
+    root = float(np.sqrt(_check.within("aspect_ratio", aspect_ratio)))
     return (1.0 - root) ** 2, (1.0 + root) ** 2
 
 
@@ -262,7 +274,7 @@ def marchenko_pastur_atom(aspect_ratio):
     >>> marchenko_pastur_atom(2.0)
     0.5
     """
-    return max(0.0, 1.0 - 1.0 / float(_check.positive("aspect_ratio", aspect_ratio)))
+    return max(0.0, 1.0 - 1.0 / float(_check.within("aspect_ratio", aspect_ratio)))
 
 
 def marchenko_pastur_density(x, aspect_ratio):
@@ -283,6 +295,10 @@ def marchenko_pastur_density(x, aspect_ratio):
     numpy.ndarray
         Of the shape of `x`; 0 outside the edges.
 
+    Notes
+    -----
+    Range: `aspect_ratio` from 1e-150 to 1e150.
+
     Examples
     --------
     >>> marchenko_pastur_density([0.0, 1.0, 9.0], 1.0).round(4)
@@ -291,5 +307,5 @@ def marchenko_pastur_density(x, aspect_ratio):
     x, (low, high) = _check.as_array("x", x), marchenko_pastur_edges(aspect_ratio)
     inside = (x > low) & (x < high)
     safe = np.where(inside, x, 1.0)
-    root = np.sqrt(np.where(inside, (high - safe) * (safe - low), 0.0))
-    return root / (2.0 * np.pi * aspect_ratio * safe)
+    root = np.sqrt(np.where(inside, high - safe, 0.0)) * np.sqrt(np.where(inside, safe - low, 0.0))
+    return root / (2.0 * np.pi * aspect_ratio) / safe

@@ -36,6 +36,14 @@ def test_as_array_rejects_what_is_no_number(bad):
         _check.as_array("x", bad)
 
 
+def test_masks_are_not_read_as_numbers():
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    for check in (_check.as_array, _check.as_spectrum, _check.positive):
+        with pytest.raises(ValueError, match=r"`x` has masked entries.*x\.compressed\(\)"):
+            check("x", masked)
+    assert _check.as_array("x", np.ma.masked_array([1.0, 2.0])).tolist() == [1.0, 2.0]
+
+
 def test_as_spectrum():
     assert _check.as_spectrum("v", [[0.0, 1.0]]).shape == (1, 2)
     for bad in (1.0, [], [-1e-300]):
@@ -46,7 +54,7 @@ def test_as_spectrum():
 @pytest.mark.parametrize("d", [1, 128, 129, 300])
 def test_as_covariance_looks_at_every_block(d):
     value = np.random.default_rng(0).standard_normal((d, d))
-    value += value.T
+    value += value.T + 3 * d * np.eye(d)
     value[0, -1] *= 1 + 1e-13
     np.testing.assert_array_equal(_check.as_covariance("c", value), 0.5 * value + 0.5 * value.T)
     for i, j in {(0, d - 1), (d - 1, 0), (d // 2, 0)} - {(0, 0)}:

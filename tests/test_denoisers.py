@@ -290,12 +290,24 @@ class TestAffine:
             gap = np.sum((noise - x @ (weights + step).T - bias) ** 2, axis=1) - best
             assert gap.mean() > 4 * gap.std() / np.sqrt(len(gap))
 
+    @pytest.mark.parametrize("d", [2, 30, 300])
+    def test_single_precision_eigenvectors_are_orthonormal(self, d):
+        points = _rng(48).standard_normal((2 * d, d)).astype(np.float32)
+        values, vectors = np.linalg.eigh(points.T @ points)
+        assert vectors.dtype == np.float32
+        denoiser = AffineDenoiser(np.zeros(d), values, vectors)
+        x = _rng(49).standard_normal((3, d))
+        exact = AffineDenoiser.from_moments(np.zeros(d), points.T.astype(float) @ points)
+        np.testing.assert_allclose(denoiser.denoise(x, 3.0), exact.denoise(x, 3.0), atol=1e-4)
+
     @pytest.mark.parametrize(
         ("build", "message"),
         [
             (lambda: AffineDenoiser([0.0], [-1.0], [[1.0]]), "negative"),
             (lambda: AffineDenoiser([0.0], [1.0], [[2.0]]), "orthonormal"),
             (lambda: AffineDenoiser([0.0], [1.0], [[1.000001]]), "orthonormal"),
+            (lambda: AffineDenoiser([0.0], [1.0], np.float32([[1.001]])), "orthonormal"),
+            (lambda: AffineDenoiser([], [], np.zeros((0, 0))), "`mean` is empty"),
             (lambda: AffineDenoiser([0.0], [1.0], [[1.0], [0.0]]), "shape"),
             (lambda: AffineDenoiser([0.0, 0.0], [1.0], [[1.0]]), "shape"),
             (lambda: AffineDenoiser([0.0], [1.0], [[1.0]], floor=-1.0), "floor"),
@@ -630,9 +642,9 @@ class TestMixture:
             cov = scale * np.array([[1.0, 1.0 + below], [1.0 + below, 1.0]])
             return GaussianMixtureDenoiser([[0.0, 0.0]], [cov], [1.0])
 
-        got = build(1.0, 3e-12).denoise([1.0, -1.0], 1e-6)
+        got = build(1.0, 1.3e-15).denoise([1.0, -1.0], 3.6e-8)
         np.testing.assert_allclose(got, 0.0, atol=1e-12)
-        for scale, below in ((1.0, 5e-12), (1.0, 3.0), (1e-6, 1e-6)):
+        for scale, below in ((1.0, 3e-15), (1.0, 3.0), (1e-6, 1e-6)):
             with pytest.raises(ValueError, match="negative eigenvalue"):
                 build(scale, below)
 

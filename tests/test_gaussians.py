@@ -186,7 +186,7 @@ def test_hellinger_of_distant_scales():
 def test_singular_laws():
     zero, flat, full = np.zeros(2), np.diag([1.0, 0.0]), np.eye(2)
     tilted = np.array([[1.0, 1.0], [1.0, 1.0]])
-    for singular in (flat, tilted, tilted + 1.5e-10 * (1 - full), 0 * full):
+    for singular in (flat, tilted, tilted + 6e-16 * (1 - full), 0 * full):
         assert gaussians.kl_gaussian(zero, singular, zero, full) == np.inf
         assert gaussians.kl_gaussian(zero, full, zero, singular) == np.inf
         assert gaussians.hellinger_squared(zero, singular, zero, full) == 1.0
@@ -271,9 +271,9 @@ def test_posterior_mean_limits():
 
 
 def test_posterior_mean_takes_an_eigenvalue_below_zero_for_rounding():
-    # It has the eigenvalue -1e-10 in the direction of x, which the noise would cancel.
-    cov = np.array([[1.0, 1.0 + 1e-10], [1.0 + 1e-10, 1.0]])
-    got = gaussians.posterior_mean([0.0, 0.0], cov, [1.0, -1.0], signal=1.0, noise=1e-5)
+    # It has the eigenvalue -6.7e-16 in the direction of x, which the noise would cancel.
+    cov = np.array([[1.0, 1.0 + 6e-16], [1.0 + 6e-16, 1.0]])
+    got = gaussians.posterior_mean([0.0, 0.0], cov, [1.0, -1.0], signal=1.0, noise=2.6e-8)
     assert_allclose(got, 0.0, atol=1e-12)
 
 
@@ -308,12 +308,12 @@ BAD = [
     (lambda: gaussians.kl_gaussian([0.0, 0.0], EYE, [0.0], [[1.0]]), "dimension 2"),
     (lambda: gaussians.kl_gaussian([0.0], [[1.0]], [0.0, 0.0], EYE), "dimension 1"),
     (lambda: gaussians.kl_gaussian([0.0, np.nan], EYE, [0.0, 0.0], EYE), "`mean_p`"),
-    (lambda: gaussians.kl_gaussian([0, 0], EYE, [0, 0], [[1, 2], [2, 1]]), "`cov_q` is indefinite"),
+    (lambda: gaussians.kl_gaussian([0, 0], EYE, [0, 0], [[1, 2], [2, 1]]), "`cov_q` has negative"),
     (lambda: gaussians.kl_gaussian([0, 0], EYE, [0, 0], [[1, 2], [0, 1]]), "symmetric"),
-    (lambda: gaussians.wasserstein2_squared([0, 0], -EYE, [0, 0], EYE), "negative variance"),
-    (lambda: gaussians.entropy([[0.0, 1.0], [1.0, 1.0]]), "indefinite"),
-    (lambda: gaussians.entropy([[0.0, -1.0], [-1.0, 1.0]]), "indefinite"),
-    (lambda: gaussians.entropy([[1.0, 1.0 + 3e-10], [1.0 + 3e-10, 1.0]]), "indefinite"),
+    (lambda: gaussians.wasserstein2_squared([0, 0], -EYE, [0, 0], EYE), "`cov_p` has negative"),
+    (lambda: gaussians.entropy([[0.0, 1.0], [1.0, 1.0]]), "`cov` has negative"),
+    (lambda: gaussians.entropy([[0.0, -1.0], [-1.0, 1.0]]), "`cov` has negative"),
+    (lambda: gaussians.entropy([[1.0, 1.0 + 3e-15], [1.0 + 3e-15, 1.0]]), "`cov` has negative"),
     (lambda: gaussians.kl_spectral([-1.0], [1.0]), "`var_p`"),
     (lambda: gaussians.kl_spectral([1.0, 1.0], [1.0, 1.0, 1.0]), "broadcast"),
     (lambda: gaussians.condition([0, 0], EYE, [0, 0], [1.0, 1.0]), "1 to 1"),

@@ -153,8 +153,9 @@ def test_single_precision_rounds_the_overlaps_and_nothing_else():
     # Prefactors by the script's arithmetic: eps in single precision, to the power of d.
     overlaps = []
     for n in (100, 700):
-        eps = np.float32((1 / n) ** (1 / 100))
-        overlaps.append(float(np.float32(n) / ((eps**2) ** np.float32(50) * np.float32(n) ** 2)))
+        # Arrays of one entry stay in single precision in every NumPy.
+        eps, count = np.float32([(1 / n) ** (1 / 100)]), np.float32([n])
+        overlaps.append(float((count / ((eps * eps) ** np.float32([50]) * count * count))[0]))
     assert abs(overlaps[0] - overlaps[1]) > 1e-7
     # One unit in the last place of single precision at 1, for each overlap.
     assert_allclose(single - exact, overlaps[0] - overlaps[1], atol=1.2e-7)

@@ -76,6 +76,41 @@ def test_characteristic_function_of_a_mean_against_direct_draws():
     assert_allclose(theory._transform(law, size, times), direct, atol=0.02)
 
 
+def direct_draws(law, size, draw, count=20_000):
+    skew = law[2] / law[1] ** 1.5
+    q = (draw.gamma(4 / skew**2, skew / 2, (count, size)) - 2 / skew) * np.sqrt(law[1])
+    return np.exp(law[0] - q).mean(axis=1)
+
+
+@pytest.mark.parametrize("placebo", [False, True])
+@pytest.mark.parametrize(("d", "n", "reference"), [(8, 20, 500), (10, 30, 1000), (10, 12, 300)])
+def test_probability_is_that_of_drawn_energies_and_half_the_difference_of_the_pairs(
+    d, n, reference, placebo
+):
+    value = gap_probability([RATIO], d, n, rng(3), reference=reference, placebo=placebo)
+    draw, rows = rng(3), []
+    for _ in range(24):
+        model = theory._map(RATIO, d, n, draw)
+        near = theory._fresh(model[0], model[2], n, n) if placebo else theory._seen(*model, n)
+        rows.append((near, theory._fresh(model[0], model[2], n, reference)))
+    rows = np.array(rows)
+    near, far = rows.mean(axis=0)
+    moved = np.std(rows[:, 0, 0] - rows[:, 1, 0], ddof=1) * draw.standard_normal(20_000)
+    first = direct_draws(near, n, draw) * np.exp(moved)
+    second = direct_draws(far, reference, draw)
+    # Pairs of a kernel density of bandwidth N^(-1/d), in units of (2 pi)^(-d/2).
+    train, truth = (
+        (1 - 1 / size) * (1 + size ** (-2 / d)) ** (-d / 2) * 2 ** (-d / 2)
+        for size in (n, reference)
+    )
+    half, whole, none = (
+        np.mean(first < second + share * (train - truth)) for share in (0.5, 1.0, 0.0)
+    )
+    assert abs(value - half) < 0.03
+    if half > 0.1:
+        assert abs(value - whole) > 0.06 < abs(value - none)
+
+
 @pytest.mark.parametrize("n", [25, 80])
 def test_a_fair_placebo_is_undecided(n):
     value = gap_probability([RATIO], 50, n, rng(), reference=n, placebo=True)
@@ -121,7 +156,9 @@ def test_exact_density_as_reference_never_remembers():
         ({"noise": "fresh"}, "noise"),
         ({"grid": [0.5, 1.0]}, "averaged"),
         ({"noise": "averaged", "n_samples": 20}, "n_samples"),
-        ({"n_samples": 1}, "n_samples"),
+        ({"n_samples": 2}, "`n_samples` must be at least 3"),
+        ({"dimension": 7}, "`dimension` must be at least 8"),
+        ({"dimension": 8, "n_samples": 8, "reference": 10**9}, "`reference` is too large"),
         ({"n_maps": 1}, "n_maps"),
         ({"reference": 0}, "reference"),
         ({"grid": [-1.0]}, "grid"),

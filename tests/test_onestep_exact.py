@@ -316,3 +316,19 @@ def test_expected_kl_of_every_sampler(sampler, n_samples, route):
     expected = onestep.expected_kl(0.6, 8, n_samples, sampler=sampler)
     assert within(runs.kl, expected)
     assert not within(runs.kl, 1.05 * expected)
+
+
+@pytest.mark.parametrize("ratio", [1e12, 9.1e15, 1e16, 1e100, 1.7e308])
+def test_averages_at_any_ratio(ratio):
+    # Without correlation, in one dimension, M^2 is a ratio of two chi-squares.
+    for degrees in (5, 6, 40):
+        got = onestep.expected_log_det(ratio, 1, degrees, intercept=False)
+        assert_allclose(got, digamma(0.5) - digamma(0.5 * degrees), rtol=1e-11)
+        mean = 1 / (degrees - 2)
+        expected = 0.5 * (mean - 1 - got)
+        kl = onestep.expected_kl(ratio, 1, degrees, sampler="population", intercept=False)
+        assert_allclose(kl, expected, rtol=1e-11)
+    for sampler in ("isotropic", "full"):
+        # The limit of many noises is reached as 1 / ratio.
+        far = onestep.expected_kl(1e10, 3, 20, sampler=sampler)
+        assert_allclose(onestep.expected_kl(ratio, 3, 20, sampler=sampler), far, rtol=1e-8)

@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy.integrate import quad
+from scipy.integrate import quad, trapezoid
 from scipy.stats import ks_2samp, multivariate_normal
 from sklearn.linear_model import LinearRegression, Ridge
 
@@ -295,7 +295,7 @@ def test_density_of_singular_values(c):
     for place in (0.4, 0.7, 1.0, 1.6):
         measured = np.mean(values < place)
         assert abs(measured - np.interp(place, x, cumulative)) < 0.015
-    second = np.trapezoid(density * x**2, x)
+    second = trapezoid(density * x**2, x)
     assert_allclose(second, onestep.trace_limit(1.0, c), rtol=0.02)
 
 
@@ -337,6 +337,37 @@ def test_trace_of_correlated_data_is_exact():
 
 GOOD = {"noise_to_signal": 1.0, "aspect_ratio": 0.5}
 LIMITS = [onestep.trace_limit, onestep.log_det_limit, onestep.kl_limit, onestep.kl_reverse_limit]
+
+
+@pytest.mark.parametrize("function", [*LIMITS, onestep.hellinger_exponent])
+def test_numbers_give_numbers_and_arrays_give_arrays(function):
+    number = function(**GOOD)
+    assert type(number) is float
+    for shape in ((1,), (2, 3)):
+        array = function(**{**GOOD, "aspect_ratio": np.full(shape, GOOD["aspect_ratio"])})
+        assert isinstance(array, np.ndarray) and array.shape == shape
+        assert_allclose(array, number, rtol=1e-14)
+
+
+def exact_limits(ratio, c):
+    """Trace, log-determinant and the two divergences below c = 1, at 700 digits."""
+    with mpmath.workdps(700):
+        ratio, c = mpmath.mpf(ratio), mpmath.mpf(c)
+        rho, noise, log = 1 / (1 + ratio), ratio / (1 + ratio), mpmath.log
+        trace = rho + noise * c / (1 - c)
+        log_det = log(rho) if c <= rho else log(c) + (1 - c) / c * log((1 - c) / noise)
+        full = (rho + noise * c - log_det + (1 - c) / c * log(1 - c)) / 2
+        return [float(v) for v in (trace, log_det, (trace - 1 - log_det) / 2, full)]
+
+
+@pytest.mark.parametrize("ratio", [1e-150, 1e-9, 0.3, 5.0, 1e9, 3e15, 1e16, 1e150, 1.7e308])
+@pytest.mark.parametrize("c", [5e-324, 1e-150, 1e-17, 1e-8, 0.05, 0.4, 0.9])
+def test_limits_keep_their_accuracy_at_any_ratio(ratio, c):
+    trace, log_det, kl, full = exact_limits(ratio, c)
+    assert_allclose(onestep.trace_limit(ratio, c), trace, rtol=1e-13)
+    assert_allclose(onestep.log_det_limit(ratio, c), log_det, rtol=1e-12, atol=1e-15)
+    assert_allclose(onestep.kl_limit(ratio, c), kl, rtol=1e-12, atol=1e-300)
+    assert_allclose(onestep.kl_limit(ratio, c, sampler="full"), full, rtol=1e-12, atol=1e-300)
 
 
 @pytest.mark.parametrize("function", [*LIMITS, onestep.hellinger_exponent])

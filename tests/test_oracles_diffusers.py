@@ -178,6 +178,28 @@ def test_edm_euler_and_its_levels():
     np.testing.assert_allclose(x.numpy(), ours, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("beta_schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_schedules_of_their_tables(beta_schedule):
+    theirs = diffusers.DDPMScheduler(T, START, END, beta_schedule=beta_schedule)
+    bars = theirs.alphas_cumprod.numpy()
+    # Their running product is in single precision, and so is the table.
+    ours = schedules.from_betas(theirs.betas)
+    np.testing.assert_allclose(ours.alpha_bar, bars, rtol=1e-4)
+    # Their betas start with 1e-4, known to 6e-8 relative; 1 - alpha_bar of the table is not.
+    first = float(theirs.betas[0])
+    np.testing.assert_allclose(ours.noise_var[0], first, rtol=1e-12)
+    from_bars = schedules.from_alpha_bars(bars)
+    assert np.array_equal(from_bars.signal**2, np.sqrt(bars.astype(float)) ** 2)
+    np.testing.assert_allclose(from_bars.noise_var[0], first, rtol=6e-8 / first)
+    euler = diffusers.EulerDiscreteScheduler(T, START, END, beta_schedule=beta_schedule)
+    euler.set_timesteps(30)
+    levels = schedules.from_sigmas(euler.sigmas.numpy()[-2::-1])
+    at = euler.timesteps.numpy()[::-1]
+    np.testing.assert_allclose(
+        levels.sigma, np.interp(at, np.arange(T), ours.sigma), rtol=2e-3 if at[0] == 0 else 1e-4
+    )
+
+
 def test_tables_of_the_schedules():
     theirs = diffusers.DDPMScheduler(T, START, END).alphas_cumprod.numpy()
     np.testing.assert_allclose(theirs, schedules.linear_beta(T, START, END).alpha_bar, rtol=2e-4)

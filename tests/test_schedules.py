@@ -244,11 +244,54 @@ def test_bad_levels(signal, noise, word):
         (lambda: schedules.karras(5, rho=0.0), "rho"),
         (lambda: schedules.alpha_bar_to_sigma(1.5), "alpha_bar"),
         (lambda: schedules.sigma_to_alpha_bar(-1.0), "sigma"),
+        (lambda: schedules.linear_beta(3000, 0.5, 0.9), "`betas` leave no signal"),
+        (lambda: schedules.from_betas([]), "`betas`"),
+        (lambda: schedules.from_betas([0.0, 0.1]), "`betas`"),
+        (lambda: schedules.from_betas([0.1, 1.0]), "`betas` .* beta = 1 has no signal"),
+        (lambda: schedules.from_betas(0.1), "`betas`"),
+        (lambda: schedules.from_alpha_bars([]), "`alpha_bars`"),
+        (lambda: schedules.from_alpha_bars([0.5, 0.0]), "`alpha_bars`"),
+        (lambda: schedules.from_alpha_bars([1.1, 0.5]), "`alpha_bars`"),
+        (lambda: schedules.from_alpha_bars([0.5, 0.5]), "`alpha_bars` must decrease"),
+        (lambda: schedules.from_alpha_bars([0.5, 0.6]), "`alpha_bars` must decrease"),
+        (lambda: schedules.from_alpha_bars(0.5), "`alpha_bars`"),
+        (lambda: schedules.from_sigmas([]), "`sigmas`"),
+        (lambda: schedules.from_sigmas([-1.0, 1.0]), "`sigmas`"),
+        (lambda: schedules.from_sigmas([1.0, 0.5, 0.0]), "`sigmas` must increase"),
+        (lambda: schedules.from_sigmas([1.0, 1.0]), "`sigmas` must increase"),
+        (lambda: schedules.linear_beta(5).subset([]), "`indices` is empty"),
     ],
 )
 def test_bad_arguments(call, word):
     with pytest.raises(ValueError, match=word):
         call()
+
+
+def test_lists_give_the_schedules_they_come_from(schedule):
+    again, beta = schedules.from_betas(schedule.beta), schedule.beta
+    # A beta close to 1 itself says little about 1 - beta.
+    bound = 1e-12 + np.finfo(float).eps * np.cumsum(1.0 / (1.0 - beta))
+    assert np.all(np.abs(again.sigma / schedule.sigma - 1.0) < bound)
+    assert_allclose(again.signal**2 + again.noise**2, 1.0, rtol=1e-15)
+    again = schedules.from_sigmas(schedule.sigma)
+    assert np.array_equal(again.sigma, schedule.sigma) and np.all(again.signal == 1.0)
+    keep = schedule.noise_var > 1e-3
+    again = schedules.from_alpha_bars(schedule.alpha_bar[keep])
+    assert_allclose(again.sigma, schedule.sigma[keep], rtol=1e-12)
+    assert_allclose(again.signal**2 + again.noise**2, 1.0, rtol=1e-15)
+
+
+def test_one_level_and_a_clean_one():
+    assert schedules.from_alpha_bars([1.0, 0.2]).sigma.tolist() == [0.0, 2.0]
+    assert schedules.from_sigmas([0.0]).alpha_bar.tolist() == [1.0]
+    assert_allclose(schedules.from_betas([0.75]).sigma, np.sqrt(3.0), rtol=1e-15)
+
+
+def test_smallest_alpha_bar_has_a_finite_level():
+    with mpmath.workdps(40):
+        expected = float(1 / mpmath.sqrt(mpmath.mpf(5e-324)))
+    assert_allclose(schedules.alpha_bar_to_sigma(5e-324), expected, rtol=1e-15)
+    assert_allclose(schedules.alpha_bar_to_sigma([5e-324, 1.0]), [expected, 0.0], rtol=1e-15)
 
 
 def test_add_noise_has_the_kernel_law():
