@@ -147,11 +147,13 @@ def _single(rho, samples, features, ridge, first, rest, _):
     e, weight = _average(features)
     size = first * e + rest
 
-    def gap(kappa):
-        return 1.0 - weight @ (size / (size + kappa)) / samples - ridge / kappa
+    def gap(rise):
+        kappa = ridge + rise
+        return rise - weight @ (size * (kappa / (size + kappa))) / samples
 
-    kappa = scipy.optimize.brentq(
-        gap, ridge, ridge + weight @ size / samples, xtol=1e-300, rtol=1e-14
+    # Twice the bound: at the bound itself a large ridge leaves a sign to rounding.
+    kappa = ridge + scipy.optimize.brentq(
+        gap, 0.0, 2.0 * (weight @ size) / samples, xtol=1e-300, rtol=1e-14
     )
     gamma = weight @ (size / (size + kappa)) ** 2 / samples
     overlap = weight @ (first * e / (size + kappa))
@@ -177,10 +179,9 @@ def _averaged(rho, samples, features, ridge, first, rest, shared):
     gamma = weight @ (data * inverse) ** 2 / samples / (1.0 + delta) ** 2
     leak = weight @ (inverse**2 * total * data) / samples / (1.0 + delta) ** 2 / (1.0 - gamma)
     share = np.divide(signal, data, out=np.zeros_like(e), where=data > 0)
-    kept = np.divide(share, data, out=np.zeros_like(e), where=data > 0)
-    shrunk = penalty * inverse
-    spread = total - 2.0 * shrunk * total + shrunk**2 * (total + leak * data)
-    variance = weight @ (kept * spread) + (1.0 - weight @ share) * leak
+    fitted = data * inverse / (1.0 + delta)
+    spread = fitted * inverse / (1.0 + delta) * total + (1.0 - fitted) ** 2 * leak
+    variance = weight @ (share * spread) + (1.0 - weight @ share) * leak
     return 1.0 - 2.0 / (1.0 + delta) * (weight @ (signal * inverse)) + variance, variance
 
 

@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.integrate import trapezoid
@@ -246,6 +246,8 @@ def test_density_of_singular_values_has_its_mass_and_trace(ratio, aspect, x):
     st.booleans(),
 )
 @few
+@example(0.0, 0.0, 0.0, 9.625, False)
+@example(1e16, -1.72, 5.96, -6.71, True)
 def test_random_features_are_numbers(ratio, samples, features, ridge, averaged):
     curve = onestep.random_features(
         ratio, 10.0**samples, 10.0**features, ridge=10.0**ridge, averaged=averaged

@@ -35,6 +35,7 @@ def test_example_with_another_result_fails():
 
 def test_diagnosis_of_a_diffusers_model_prints_its_table(capsys):
     pytest.importorskip("diffusers")
+    pytest.importorskip("torch").manual_seed(0)
     (program,) = re.findall(r"^```python\n(.*?)^```$", README, flags=re.M | re.S)
     names = {}
     exec(program, names)
