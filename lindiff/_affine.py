@@ -17,7 +17,7 @@ class AffineDenoiser:
     .. math:: D(x,\sigma)=\mu+\Sigma_c(\Sigma_c+\sigma^2)^{-1}(x-\mu),\qquad
               \Sigma_c=\Sigma+c\,\mathbb 1
 
-    Implements eq. (1.5), (1.7).
+    Implements eq. (1.6), (1.10).
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ class AffineDenoiser:
 
         .. math:: D(x,\sigma)=\mu+\Sigma_c(\Sigma_c+\sigma^2)^{-1}(x-\mu)
 
-        Implements eq. (1.7).
+        Implements eq. (1.10).
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class AffineDenoiser:
 
         .. math:: \epsilon(x)=W x+b
 
-        Implements eq. (1.3), (1.5).
+        Implements eq. (1.4), (1.6).
 
         Parameters
         ----------
@@ -297,7 +297,7 @@ class AffineDenoiser:
                   [\bar\alpha\Sigma+(1-\bar\alpha+\bar\alpha c+\gamma)\mathbb 1]^{-1},\qquad
                   b=-\sqrt{\bar\alpha}\,W\mu
 
-        Implements eq. (1.5).
+        Implements eq. (1.6).
 
         Parameters
         ----------

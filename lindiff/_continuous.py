@@ -179,7 +179,7 @@ def ddim_variance(eigenvalues, alpha_bar_end):
 
     .. math:: v=\frac{\lambda}{1+\bar\alpha_T(\lambda-1)}
 
-    Implements eq. (1.10).
+    Implements eq. (1.17).
 
     Parameters
     ----------

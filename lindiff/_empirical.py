@@ -18,7 +18,7 @@ class EmpiricalDenoiser:
     .. math:: D(x,\sigma)=\sum_iw_i(x)\,x_i,\qquad
               w_i(x)\propto\exp\!\Big(-\frac{\lVert x-x_i\rVert^2}{2\sigma^2}\Big)
 
-    Implements eq. (1.12).
+    Implements eq. (1.19).
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class EmpiricalDenoiser:
 
         .. math:: D(x,\sigma)=\sum_iw_i(x)\,x_i
 
-        Implements eq. (1.12).
+        Implements eq. (1.19).
 
         Parameters
         ----------

@@ -25,7 +25,7 @@ def kl_gap(mean, cov, points, true_mean, true_cov):
     .. math:: \Delta_{\rm KL}=\mathrm{KL}(p_G\|\mathcal N(\bar y,\hat\Sigma))
               -\mathrm{KL}(p_G\|p_\star)
 
-    Implements eq. (5.12).
+    Implements eq. (B.9).
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def likelihood_gap(mean, cov, points, true_mean, true_cov):
        -\hat\Sigma-\hat\delta\hat\delta^\top\big],\qquad
        \delta_\star=m-\mu_G,\quad\hat\delta=\bar y-\mu_G
 
-    Implements eq. (5.13).
+    Implements eq. (5.11).
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def pixel_distance_mean(n_first, n_second):
        \frac1{\sqrt{2\pi}}\Big\{\frac1{\sqrt2}\Big[2+\frac{N-1}{\sqrt{1+N^2}}
        +\frac{M-1}{\sqrt{1+M^2}}\Big]-\frac2{\sqrt{2+N^{-2}+M^{-2}}}\Big\}
 
-    Implements eq. (5.16).
+    Implements eq. (B.7).
 
     Parameters
     ----------

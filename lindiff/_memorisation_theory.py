@@ -36,7 +36,7 @@ def gap_probability(
     (y-\mu_G)+\tfrac12\log\det(\Sigma_G+\varepsilon^2)` up to a constant, each of a gamma law
     with the first three cumulants of one training or one fresh point.
 
-    Implements eq. (5.37).
+    Implements eq. (B.3).
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ def step_variance(eigenvalues, grid, *, rule="ddpm", start=None, noise_scale=Non
 
     with :math:`\rho_k=s/(s+\omega_k)`, :math:`\tan^2\theta_k=\omega_k/s`, :math:`\omega_0=0`.
 
-    Implements eq. (5.20), (5.21), (5.22), (5.27).
+    Implements eq. (6.3), (6.4), (6.5), (C.1).
 
     Parameters
     ----------

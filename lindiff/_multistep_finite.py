@@ -27,7 +27,7 @@ def averaged_noise_kl(aspect_ratio, grid, *, rule="ddpm", noise_scale=None):
        \frac{\mathrm{KL}}d=\frac12\int\mathrm{MP}_c(d\hat s)\,\big[V_0(\hat s)-1-\log
        V_0(\hat s)\big]
 
-    Implements eq. (5.31).
+    Implements eq. (6.15).
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def fresh_sets_trace(grid, dimension, n_samples, *, variance=1.0, rule="ddpm"):
 
     with :math:`r_k=\omega_{k-1}/\omega_k` for "ddpm" and its square root for "ddim".
 
-    Implements eq. (5.33).
+    Implements eq. (C.6).
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ def ddpm_deficits(n_steps):
 
     .. math:: m_1=1,\qquad m_K=m_{K-1}-\tfrac14m_{K-1}^2
 
-    Implements eq. (5.23).
+    Implements eq. (6.9).
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def best_grid(n_steps, end, *, rule="ddpm", variance=1.0):
 
     with :math:`x_k=1-\rho_k=\omega_k/(s+\omega_k)=\sin^2\theta_k`.
 
-    Implements eq. (5.23), (5.24).
+    Implements eq. (6.9), (6.10).
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def best_grid_kl(n_steps, end, *, rule="ddpm", variance=1.0, limit=False):
        \delta=m_K(1-\rho_K)\ \text{(ddpm)},\qquad
        1-\delta=\cos^{2K}\frac{\theta_K}{K}\ \text{(ddim)}
 
-    Implements eq. (5.23), (5.24), (5.26).
+    Implements eq. (6.9), (6.10), (6.12).
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def continuum_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=Non
 
     with :math:`\varphi=\log\omega` and :math:`\omega_k=e^{\varphi(k/K)}`.
 
-    Implements eq. (5.29).
+    Implements eq. (C.4).
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def continuum_kl(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None)
 
     .. math:: \mathrm{KL}\simeq\frac1{4K^2}\sum_iJ_i^2
 
-    Implements eq. (5.29).
+    Implements eq. (C.4).
 
     Parameters
     ----------

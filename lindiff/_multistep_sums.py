@@ -18,7 +18,7 @@ def teacher_forced_kl(grid, dimension, *, variance=1.0, n_samples=None):
        \sum_k\mathrm{KL}_k=\frac d2\Big[-\log\rho_K-(1-\kappa)\sum_k(1-r_k)\Big],\qquad
        r_k=\frac{s+\omega_{k-1}}{s+\omega_k},\quad\kappa=\frac{d}{n-d-2}
 
-    Implements eq. (5.35).
+    Implements eq. (C.7).
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def network_schedule_variance(variance, n_steps, *, index="consistent"):
 
     with :math:`\bar\alpha_t=\prod_{j<t}(1-\beta_j)`, :math:`\beta_j=10^{-4}+0.0199\,j/K`.
 
-    Implements eq. (5.28).
+    Implements eq. (C.2).
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ def train_steps(points, grid, rng, *, noise="path"):
     .. math:: W_k=\tilde Y^\top\tilde X_k(\tilde X_k^\top\tilde X_k)^+,\qquad
               X_k=Y+\sqrt{\omega_k}\,Z_k
 
-    Implements eq. (5.30).
+    Implements eq. (6.14).
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ def kl_reverse(noise_to_signal, dimension):
 
     .. math:: \mathrm{KL}(p_\star\|p_G) = \frac d2\,[\Lambda-\log(1+\Lambda)]
 
-    Implements eq. (3.19).
+    Implements eq. (D.1).
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def wasserstein2_squared(noise_to_signal, dimension, *, variance=1.0):
 
     .. math:: W_2^2 = d\,\sigma^2\,(1-\sqrt\rho)^2
 
-    Implements eq. (3.20).
+    Implements eq. (D.3).
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def hellinger_squared(noise_to_signal, dimension):
     .. math:: H^2 = 1-\Big[\frac{\rho^{1/4}}{((1+\rho)/2)^{1/2}}\Big]^d
               = 1-\Big[1+\frac{\Lambda^2}{4(1+\Lambda)}\Big]^{-d/4}
 
-    Implements eq. (3.21).
+    Implements eq. (D.4).
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def required_noise_to_signal(kl_per_dimension):
 
     .. math:: \Lambda(\varepsilon) = -\frac1{W_0(-e^{-1-2\varepsilon})}-1
 
-    Implements eq. (3.18).
+    Implements eq. (3.19).
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def required_noise_scale(kl_per_dimension, time, variance):
     .. math:: \lambda(\varepsilon,T)
               = \frac{\sigma^2\,\Lambda(\varepsilon)}{e^{2T}-1}
 
-    Implements eq. (3.18).
+    Implements eq. (3.19).
 
     Parameters
     ----------

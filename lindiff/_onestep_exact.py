@@ -23,7 +23,7 @@ def expected_trace(noise_to_signal, dimension, n_samples, *, intercept=True):
        d\rho+(1-\rho)\dfrac{d^2}{\nu-d-1}&\nu>d+1\\[4pt]
        \nu\rho+(1-\rho)\dfrac{\nu d}{d-\nu-1}&\nu<d-1\\[4pt] \infty&|\nu-d|\le1\end{cases}
 
-    Implements eq. (4.8).
+    Implements eq. (4.10).
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def expected_mean_term(noise_to_signal, dimension, n_samples, *, sampler="isotro
     .. math:: \mathbb E\,\mathrm{KL}_{\rm mean}
               =\frac{d}{2n}+\frac{1-\rho}{2n}\,\mathbb E\,\mathrm{tr}\,MM^\top
 
-    Implements eq. (4.9).
+    Implements eq. (4.11).
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def expected_log_det(noise_to_signal, dimension, n_samples, *, intercept=True):
     with :math:`B=(d-\nu)/2`, :math:`l_1=2k_1+m+1`, :math:`l_2=2k_2+m` and
     :math:`F_0=\sum_{i\le d}[\psi(\frac i2)-\psi(\frac{\nu-i+1}2)]`.
 
-    Implements eq. (4.12).
+    Implements eq. (A.3).
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def expected_kl(noise_to_signal, dimension, n_samples, *, sampler="isotropic", i
     .. math:: \mathbb E\,\mathrm{KL}=\mathbb E\,\mathrm{KL}_{\rm mean}
               +\tfrac12\big\{\mathbb E\,\mathrm{tr}-d-\mathbb E\log\det\big\}
 
-    Implements eq. (4.14), (4.30).
+    Implements eq. (4.13), (4.20).
 
     Parameters
     ----------

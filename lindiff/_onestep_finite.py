@@ -112,7 +112,7 @@ def generated_law(fit, model, *, sampler="isotropic"):
 
     .. math:: p_G=\mathcal N(w_0+W\mu_x,\;W\Sigma_xW^\top)
 
-    Implements eq. (4.4).
+    Implements eq. (4.6).
 
     Parameters
     ----------

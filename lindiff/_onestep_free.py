@@ -19,7 +19,7 @@ def regularised_log_det(noise_to_signal, aspect_ratio, width):
 
     .. math:: \Phi(\varepsilon)=\lim\tfrac1d\log\det(MM^\top+\varepsilon^2I)
 
-    Implements eq. (4.24).
+    Implements eq. (A.13).
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def kl_regularised(noise_to_signal, aspect_ratio, width):
 
     .. math:: \mathrm{KL}_\varepsilon/d=\tfrac12\big[t+\varepsilon^2-1-\Phi(\varepsilon)\big]
 
-    Implements eq. (4.22).
+    Implements eq. (4.23).
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def hellinger_exponent(noise_to_signal, aspect_ratio):
 
     .. math:: -\lim\tfrac1d\log(1-H^2)=\tfrac12\big[\Phi(1)-\log2\big]-\tfrac14\ell
 
-    Implements eq. (4.33).
+    Implements eq. (A.15).
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def singular_value_density(x, noise_to_signal, aspect_ratio):
 
     and the density is :math:`-\frac2\pi\,\mathrm{Im}\,G(x+i0)`.
 
-    Implements eq. (4.23).
+    Implements eq. (A.5).
 
     Parameters
     ----------

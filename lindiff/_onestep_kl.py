@@ -116,7 +116,7 @@ def kl_population(noise_to_signal, dimension):
               = \frac d2\Big[\log(1+\Lambda)-\frac{\Lambda}{1+\Lambda}\Big]
               = \frac d2\,(\rho-1-\log\rho)
 
-    Implements eq. (3.12).
+    Implements eq. (3.13).
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def kl_slope(noise_to_signal, dimension):
     .. math:: \frac{\partial\,\mathrm{KL}_\infty}{\partial\Lambda}
               = \frac d2\,\frac{\Lambda}{(1+\Lambda)^2}
 
-    Implements eq. (3.13).
+    Implements eq. (3.14).
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def kl_small_noise(noise_to_signal, dimension):
               d\Big(\frac{\Lambda^2}{4}-\frac{\Lambda^3}{3}\Big),
               \qquad \Lambda\to0
 
-    Implements eq. (3.14).
+    Implements eq. (3.15).
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def kl_large_noise(noise_to_signal, dimension):
     .. math:: \mathrm{KL}_\infty \simeq \frac d2\,(\log\Lambda-1),
               \qquad \Lambda\to\infty
 
-    Implements eq. (3.15).
+    Implements eq. (3.16).
 
     Parameters
     ----------

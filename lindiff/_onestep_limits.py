@@ -78,7 +78,7 @@ def log_det_limit(noise_to_signal, aspect_ratio):
     .. math:: \ell=\log\rho\ \ (c\le\rho),\qquad
               \ell=\log c+\frac{1-c}{c}\log\frac{1-c}{1-\rho}\ \ (c\ge\rho)
 
-    Implements eq. (4.16).
+    Implements eq. (4.15).
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def log_det_asymptotic(noise_to_signal, dimension, n_samples, *, intercept=True)
        F\simeq\begin{cases}F_0-(\nu-d)\log(1-\rho)&d/\nu>\rho\\[2pt]
        d\log\rho+\log\dfrac{\rho-d/\nu}{\rho(1-d/\nu)}&d/\nu<\rho\end{cases}
 
-    Implements eq. (4.18), (4.19).
+    Implements eq. (A.10), (A.11).
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def kl_limit(noise_to_signal, aspect_ratio, *, sampler="isotropic"):
     .. math:: \tfrac12\Big[\rho+(1-\rho)\frac{c}{1-c}-1-\ell(\rho,c)\Big],\qquad
               \tfrac12\Big[\rho+(1-\rho)c-\ell(\rho,c)+\frac{1-c}{c}\log(1-c)\Big]
 
-    Implements eq. (4.20), (4.31).
+    Implements eq. (4.16), (4.21).
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def kl_reverse_limit(noise_to_signal, aspect_ratio):
 
     .. math:: \tfrac12\Big[\frac{1-c}{\rho-c}-1+\log\rho\Big]\qquad(c<\rho)
 
-    Implements eq. (4.32).
+    Implements eq. (4.22).
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def monotone_threshold(*, sampler="isotropic"):
 
     .. math:: 2c\,e^{c/2}=1-c,\qquad \frac{\Lambda}{1+\Lambda}=1-\rho=\frac{(1-c)^2}{2c}
 
-    Implements eq. (4.27).
+    Implements eq. (4.19).
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ class OneStepModel:
     .. math:: X = e^{-T}Y + \sqrt{\lambda(1-e^{-2T})}\,Z,\qquad
               D(x) = m + \beta\,(x-e^{-T}m)
 
-    Implements eq. (3.1), (3.6), (3.7), (3.9).
+    Implements eq. (3.1), (3.5), (3.6), (3.10).
 
     Parameters
     ----------

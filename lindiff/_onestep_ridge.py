@@ -26,7 +26,7 @@ def ridge_variances(eigenvalues, n_samples, *, time, noise_scale, ridge=0.0, int
     with :math:`s_{x,i}=a^2s_i+b^2`, :math:`\rho_i=a^2s_i/s_{x,i}` and
     :math:`\kappa\big(1-\frac1\nu\sum_js_{x,j}/(s_{x,j}+\kappa)\big)=\zeta`.
 
-    Implements eq. (4.35).
+    Implements eq. (A.17).
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def expected_trace_modes(eigenvalues, n_samples, *, time, noise_scale, intercept
 
     .. math:: \mathbb E\,\frac{V_i}{s_i}=\rho_i+(1-\rho_i)\frac{d}{\nu-d-1}
 
-    Implements eq. (4.34).
+    Implements eq. (4.24).
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def kl_modes_finite(eigenvalues, n_samples, *, time, noise_scale, intercept=True
     .. math:: \mathrm{KL}\simeq\tfrac12\sum_i(\rho_i-1-\log\rho_i)
               +\frac{d}{2(\nu-d-1)}\sum_i(1-\rho_i)
 
-    Implements eq. (4.36).
+    Implements eq. (A.18).
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def kl_regularised_few_samples(noise_to_signal, samples_per_dimension, width):
        \tfrac12\Big[\alpha+(1-\rho)\alpha^2+\varepsilon^2-1-(1-\alpha)\log\varepsilon^2
        -\alpha\log(1+\varepsilon^2)-(1-\rho)\alpha^2\frac{\varepsilon^2}{(1+\varepsilon^2)^2}\Big]
 
-    Implements eq. (4.25).
+    Implements eq. (A.14).
 
     Parameters
     ----------

@@ -169,7 +169,7 @@ def sample_maps(noise_to_signal, dimension, n_samples, n_runs, rng, *, intercept
     .. math:: M=\frac{\sigma_x}{\sigma}W\overset d=\sqrt\rho\,I+\sqrt{1-\rho}\,GA^{-1/2},
               \qquad A\sim\mathcal W_d(I,\nu)
 
-    Implements eq. (4.3).
+    Implements eq. (4.4).
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def random_features(
     .. math:: \mathcal E=\frac{1-2\rho I_1+\rho I_2}{1-\gamma},\qquad
               t=\mathcal E-1+2\rho I_1
 
-    Implements eq. (4.37), (4.38).
+    Implements eq. (A.19), (A.20).
 
     Parameters
     ----------

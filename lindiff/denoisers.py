@@ -44,7 +44,7 @@ def predict_noise(denoiser, x, alpha_bar):
     .. math:: \epsilon(x)=\frac{x-\sqrt{\bar\alpha}\,D(x/\sqrt{\bar\alpha},\sigma)}
               {\sqrt{1-\bar\alpha}},\qquad \sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}
 
-    Implements eq. (1.6).
+    Implements eq. (1.8).
 
     Parameters
     ----------

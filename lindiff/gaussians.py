@@ -39,7 +39,7 @@ def kl_gaussian(mean_p, cov_p, mean_q, cov_q):
        -\ln\det(\Sigma_q^{-1}\Sigma_p)+\delta^\top\Sigma_q^{-1}\delta\big],
        \qquad\delta=\mu_p-\mu_q
 
-    Implements eq. (2.23).
+    Implements eq. (2.22).
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def kl_spectral(var_p, var_q, *, shift=0.0):
        \mathrm{KL}(p\|q)=\sum_i\tfrac12\Big[r_i-1-\ln r_i+\frac{\delta_i^2}{v^q_i}\Big],
        \qquad r_i=\frac{v^p_i}{v^q_i}
 
-    Implements eq. (2.22), (2.24).
+    Implements eq. (2.21), (2.23).
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def sample(
     .. math:: u_{t-1}=\sqrt{\bar\alpha_{t-1}}\,\hat x_0+
               \sqrt{1-\bar\alpha_{t-1}-\sigma_t^2}\,\epsilon(u_t)+\sigma_t\xi_t
 
-    Implements eq. (1.8).
+    Implements eq. (1.12).
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def affine_moments(
     .. math:: m\leftarrow\mu+A(m-\mu),\qquad v\leftarrow A^2v+\tau^2,\qquad
               A=g+\rho\,(1-g),\quad g=\frac{\lambda+c}{\lambda+c+\sigma_t^2}
 
-    Implements eq. (1.9).
+    Implements eq. (1.15).
 
     Parameters
     ----------

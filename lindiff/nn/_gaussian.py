@@ -12,7 +12,7 @@ class GaussianDenoiser(ClosedForm):
     .. math:: D(x,\sigma)=\mu+U\,\mathrm{diag}\Big(\frac{\lambda_i}{\lambda_i+\sigma^2}\Big)
               U^\top(x-\mu)
 
-    Implements eq. (1.7).
+    Implements eq. (1.10).
 
     Parameters
     ----------

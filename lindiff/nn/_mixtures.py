@@ -16,7 +16,7 @@ class MemorisingDenoiser(ClosedForm):
     .. math:: D(x,\sigma)=\sum_iw_i(x)\,y_i,\qquad
               w=\mathrm{softmax}\Big(-\frac{\lVert x-y_i\rVert^2}{2\sigma^2}\Big)
 
-    Implements eq. (1.12).
+    Implements eq. (1.19).
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class MixtureDenoiser(ClosedForm):
     .. math:: D(x,\sigma)=\sum_kr_k(x)\,[\mu_k+\Sigma_k(\Sigma_k+\sigma^2)^{-1}(x-\mu_k)],
               \qquad r_k(x)\propto\pi_k\,\mathcal N(x;\mu_k,\Sigma_k+\sigma^2\mathbb 1)
 
-    Implements eq. (1.11).
+    Implements eq. (1.18).
 
     Parameters
     ----------

@@ -177,7 +177,7 @@ class Preconditioned(nn.Module):
         .. math:: \epsilon(x)=\frac{x/\sqrt{\bar\alpha}-D(x/\sqrt{\bar\alpha},\sigma)}{\sigma},
                   \qquad\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}
 
-        Implements eq. (1.6).
+        Implements eq. (1.8).
 
         Parameters
         ----------
