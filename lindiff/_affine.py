@@ -297,7 +297,7 @@ class AffineDenoiser:
                   [\bar\alpha\Sigma+(1-\bar\alpha+\bar\alpha c+\gamma)\mathbb 1]^{-1},\qquad
                   b=-\sqrt{\bar\alpha}\,W\mu
 
-        Implements eq. (1.6).
+        Implements eq. (1.6), (1.7).
 
         Parameters
         ----------

@@ -206,7 +206,7 @@ def continuum_kl(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None)
 
     .. math:: \mathrm{KL}\simeq\frac1{4K^2}\sum_iJ_i^2
 
-    Implements eq. (C.4).
+    Implements eq. (C.3).
 
     Parameters
     ----------
