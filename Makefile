@@ -19,7 +19,7 @@ export PYTHONHASHSEED := 0
 export MPLBACKEND := module://matplotlib_inline.backend_inline
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)
+CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb book/[A-Z]_*.ipynb)
 PACKAGE := $(shell find lindiff book/results -type f -not -name '*.pyc')
 INSTALLED := $(VENV)/.installed
 VALIDATED := $(VENV)/.validated

@@ -242,7 +242,8 @@ def pixel_distance_mean(n_first, n_second):
     Returns
     -------
     float
-        Exact; it is not zero, although the laws agree. The book prints :math:`\sqrt{2\pi}` times it.
+        Exact; it is not zero, although the laws agree. The book prints :math:`\sqrt{2\pi}`
+        times it.
 
     Notes
     -----

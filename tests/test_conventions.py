@@ -92,3 +92,12 @@ def test_the_usual_levels_are_the_default():
     cosine = [given["schedules.cosine", name] for name in ("n_steps", "offset", "max_beta")]
     assert linear == [1e-4, 2e-2] and given["schedules.linear_beta", "n_steps"] == 1000
     assert karras == [0.002, 80.0, 7.0] and cosine == [1000, 0.008, 0.999]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(lindiff.__file__).parent.rglob("*.py")), ids=lambda p: p.name
+)
+def test_no_formula_has_lost_a_backslash(path):
+    # In a string that is not raw "\bar" is a backspace and "ar".
+    text = path.read_text(encoding="utf-8")
+    assert not [c for c in text if ord(c) < 32 and c != "\n"]

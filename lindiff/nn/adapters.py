@@ -113,12 +113,12 @@ def from_function(f, image_shape=None, *, device=None, dtype=None):
     This is the way for networks with levels of their own. With EDM's preconditioning (such as
     diffusers' ``EDMEulerScheduler``)
 
-    .. math:: D(x,\sigma)=c_{\mathrm{skip}}\,x+c_{\mathrm{out}}Fig(c_{\mathrm{in}}\,x,\,
-                frac14\ln\sigmaig),
+    .. math:: D(x,\sigma)=c_{\mathrm{skip}}\,x+c_{\mathrm{out}}F\big(c_{\mathrm{in}}\,x,\,
+              \tfrac14\ln\sigma\big),
 
     and with a flow :math:`v(x_s,s)=z-y` at :math:`x_s=(1-s)\,y+s\,z` (``FlowMatch...``)
 
-    .. math:: D(x,\sigma)=x_s-s\,v(x_s,s),\qquad s=rac\sigma{1+\sigma},\quad
+    .. math:: D(x,\sigma)=x_s-s\,v(x_s,s),\qquad s=\frac\sigma{1+\sigma},\quad
               x_s=(1-s)\,x .
 
     Examples
@@ -172,10 +172,10 @@ def from_diffusers(
 ):
     r"""Make a denoiser of a diffusers model and the scheduler it was trained with.
 
-    .. math:: x_t=\sqrt{arlpha}\,x,\qquadarlpha=rac1{1+\sigma^2},\qquad
-              D=egin{cases}x-\sigma\,\epsilon&	ext{epsilon}\
-              y&	ext{sample}\
-              \sqrt{arlpha}\,x_t-\sqrt{1-arlpha}\,v&	ext{v\_prediction}\end{cases}
+    .. math:: x_t=\sqrt{\bar\alpha}\,x,\qquad\bar\alpha=\frac1{1+\sigma^2},\qquad
+              D=\begin{cases}x-\sigma\,\epsilon&\text{epsilon}\\
+              y&\text{sample}\\
+              \sqrt{\bar\alpha}\,x_t-\sqrt{1-\bar\alpha}\,v&\text{v\_prediction}\end{cases}
 
     Parameters
     ----------
@@ -204,15 +204,15 @@ def from_diffusers(
     TypeError
         If `model` cannot be called.
     ValueError
-        If the scheduler has no table of :math:`arlpha` or predicts something else, or the
+        If the scheduler has no table of :math:`\bar\alpha` or predicts something else, or the
         model is in training mode; from `denoise`, if a sigma is outside the table.
 
     Notes
     -----
-    :math:`\sigma_t=\sqrt{(1-arlpha_t)/arlpha_t}`. The ends of the table may be missed by
-    the rounding of :math:`1-arlpha` in float32, so that the same levels in float64 are
+    :math:`\sigma_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}`. The ends of the table may be missed by
+    the rounding of :math:`1-\bar\alpha` in float32, so that the same levels in float64 are
     inside. A first level without noise is left out, and a last one without signal: infinite
-    sigma, or the :math:`arlpha=2^{-24}` that stands for it where it is not the least.
+    sigma, or the :math:`\bar\alpha=2^{-24}` that stands for it where it is not the least.
 
     Networks trained with sigmas or a flow have no such table: see `from_function`.
     """
