@@ -44,10 +44,10 @@ def decompose(values, n_samples, degrees, rng, *, vectors):
 
 def _symmetric(root, wide, vectors):
     gram = root.T @ root if wide else lapack.dlauum(root, lower=0)[0]
-    options = {"lower": False, "check_finite": False}
     if not vectors:
-        return np.maximum(linalg.eigvalsh(gram, **options)[::-1], 0.0), None
-    found, basis = linalg.eigh(gram, driver="evd", **options)
+        found = linalg.eigvalsh(gram, lower=False, check_finite=False)
+        return np.maximum(found[::-1], 0.0), None
+    found, basis = np.linalg.eigh(gram, UPLO="U")
     if wide:
         basis = root @ basis
         basis /= np.linalg.norm(basis, axis=0)

@@ -9,6 +9,7 @@ from tests.experiments.runs import Smoke, trainings
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """Return ``run(exp)``; all experiments share one working store."""
+    pytest.importorskip("torch")
     store, known = tmp_path_factory.mktemp("store"), {}
 
     def run(exp):

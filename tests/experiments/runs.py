@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lindiff.experiments import _registry, nets, runner
+from lindiff.experiments import _registry, runner
 from lindiff.experiments.results import Result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,8 @@ class Smoke:
 
 def trainings(patch):
     """Return the list to which each configuration is added that is trained from now on."""
+    from lindiff.experiments import nets
+
     seen, train_many = [], nets.trainer.train_many
 
     def noted(configs, *arguments, **options):

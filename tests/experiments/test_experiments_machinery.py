@@ -642,6 +642,7 @@ def test_context_clock(clock):
 @pytest.fixture
 def few(monkeypatch):
     """The number of units that an experiment has now."""
+    pytest.importorskip("torch")
     first_units(monkeypatch, "e09", 6)
     return 6
 
