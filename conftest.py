@@ -18,6 +18,9 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 collect_ignore_glob = ["tests/oracles/*.py"]
 MEAN_DIFFERENCE = 1.0
 RECORD_ERROR = 1e-6
+NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+MOVING = re.compile(r'<script type="application/json">(.*?)</script>', re.S)
+PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 HAS_TORCH = find_spec("torch") is not None
 
 # What needs the tools, the pinned versions or the pages of the book. All else is the package's.
@@ -108,7 +111,14 @@ def size(value):
 
 
 def near(old, new, scale):
-    """Whether two JSON values agree: all but floats exactly, those to a relative 1e-6."""
+    """Whether two JSON values agree: all but floats exactly, those to a relative 1e-6.
+
+    A text is a formula with numbers in it: these are floats too.
+    """
+    if isinstance(old, str) and isinstance(new, str):
+        same = NUMBER.split(old) == NUMBER.split(new)
+        pairs = zip(NUMBER.findall(old), NUMBER.findall(new), strict=True) if same else ()
+        return same and all(near(float(a), float(b), scale) for a, b in pairs)
     if isinstance(old, dict) and isinstance(new, dict):
         return set(old) == set(new) and all(near(old[key], new[key], scale) for key in old)
     if isinstance(old, list) and isinstance(new, list):
@@ -131,8 +141,35 @@ def record_problem(stored, fresh):
     return None
 
 
+def moving(outputs):
+    """Return what the scripts of the moving figures of a cell read, curves as arrays."""
+    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+    found = [json.loads(text) for page in pages for text in MOVING.findall(page)]
+    for data in found:
+        data["curves"] = [np.frombuffer(base64.b64decode(data.pop(k)), "<f4") for k in "xy"]
+    return found
+
+
+def moving_problem(stored, fresh):
+    """Say how the moving figures of a cell differ, or return None; curves to a relative 1e-4."""
+    for old, new in zip(moving(stored), moving(fresh), strict=True):
+        pairs = list(zip(old.pop("curves"), new.pop("curves"), strict=True))
+        if [a.shape for a, _ in pairs] != [b.shape for _, b in pairs]:
+            return "the curves of the moving figure have another number of points"
+        for before, now in pairs:
+            tiny = 1e-6 * np.nanmax(np.abs(before))
+            if not np.allclose(before, now, rtol=1e-4, atol=tiny, equal_nan=True):
+                worst = np.nanmax(np.abs(before - now))
+                return f"the curves of the moving figure differ by up to {worst:.3g}"
+        if not near(old, new, 1.0):
+            return f"the moving figure had {old}, and has now {new}"
+    return None
+
+
 def plain(value):
     """Return what nbval can compare and report: it cannot show a dict, and numbers come later."""
+    if isinstance(value, str) and "lindiff-explore" in value:
+        return PICTURE.sub("PICTURE", MOVING.sub("NUMBERS", value))
     if not isinstance(value, dict):
         return value
     counted = {key: len(item) if key == "points" else item for key, item in value.items()}
@@ -161,7 +198,11 @@ def pytest_configure(config):
         left_out = (*(skip_compare or self.parent.skip_compare), *skipped)
         if not compare_text(self, test, ref, left_out):
             return False
-        problem = record_problem(ref, test) or figure_problem(ref, test, same_matplotlib)
+        problem = (
+            record_problem(ref, test)
+            or moving_problem(ref, test)
+            or figure_problem(ref, test, same_matplotlib)
+        )
         if problem:
             self.comparison_traceback.append(problem)
         return problem is None

@@ -5,12 +5,17 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lindiff import _explore, figures
 
+SPEC = spec_from_file_location("root_conftest", Path(__file__).resolve().parents[1] / "conftest.py")
+conftest = module_from_spec(SPEC)
+SPEC.loader.exec_module(conftest)
 TIME = np.linspace(0.1, 2.0, 30)
 RATIO = np.array([0.5, 1.0, 2.0])
 SCALE = np.array([1.0, 10.0])
@@ -126,3 +131,27 @@ def test_a_browser_moves_it(tmp_path):
     assert said["read"] == shown([np.exp(-0.1), 1 - np.exp(-0.1)])
     assert said["text"] == "read at time 0.1"
     assert said["pointed"] == [29, *shown([np.exp(-2.0), 1 - np.exp(-2.0)])]
+
+
+def outputs(shift=0.0, label="left"):
+    x, lines = TIME, {label: curves()["left"]}
+    lines[label] = lines[label].copy()
+    lines[label][0, 1, 7] *= 1 + shift
+    shown = figures.explore(x, lines, {"scale": SCALE, "ratio": RATIO}, **LABELS)
+    return [{"data": shown._repr_mimebundle_()}]
+
+
+def test_a_rerun_compares_curves_as_numbers():
+    problem = conftest.moving_problem
+    assert problem(outputs(), outputs(1e-6)) is None
+    assert "differ by up to" in problem(outputs(), outputs(0.01))
+    assert "has now" in problem(outputs(), outputs(label="lost"))
+    pages = [conftest.plain(each[0]["data"]["text/html"]) for each in (outputs(), outputs(1e-6))]
+    assert pages[0] == pages[1] and "base64," not in pages[0]
+
+
+def test_numbers_in_a_formula_are_compared_as_numbers():
+    assert conftest.near("x**2 + 0.1234567891", "x**2 + 0.1234567892", 1.0)
+    assert not conftest.near("x**2 + 0.1234567891", "x**2 + 0.1244567891", 1.0)
+    assert not conftest.near("x**2 + 0.1", "x**3 + 0.1", 1.0)
+    assert not conftest.near("x + 0.1", "y + 0.1", 1.0)
