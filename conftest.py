@@ -28,7 +28,18 @@ BOOK_TESTS = {
     f"test_{name}.py"
     for name in (
         *("address", "captions", "colab", "coverage_tool", "environment", "experiments_page"),
-        *("form", "gates", "lean", "notation", "notes", "printed", "readme", "site", "workflows"),
+        *(
+            "form",
+            "gates",
+            "lean",
+            "notation",
+            "notes",
+            "play",
+            "printed",
+            "readme",
+            "site",
+            "workflows",
+        ),
     )
 }
 
