@@ -137,10 +137,16 @@ def required_noise_to_signal(kl_per_dimension):
         :math:`\Lambda`, close to :math:`2\sqrt\varepsilon` for small
         :math:`\varepsilon`. Relative error below 1e-12.
 
+    Raises
+    ------
+    ValueError
+        If a target is negative or above 300.
+
     Notes
     -----
     :math:`W_0` is the principal Lambert function. It loses digits at its
     branch point :math:`\varepsilon=0`; Newton steps restore them.
+    Range: targets of 0 or from the smallest float to 300.
 
     Examples
     --------
@@ -152,10 +158,11 @@ def required_noise_to_signal(kl_per_dimension):
         raise ValueError(f"kl_per_dimension must be at most {_LARGEST_KL:g} nats")
     far = -1.0 / np.real(lambertw(-np.exp(-1.0 - np.maximum(target, 0.05)))) - 1.0
     ratio = np.where(target < 0.05, np.sqrt(2.0 * target), far)
+    # Below that the root is right to rounding, and squares of ratios would underflow.
+    moved = target > 1e-36
     for _ in range(6):
-        slope = ratio / (1.0 + ratio) / (1.0 + ratio)
-        safe = np.where(target > 0.0, slope, 1.0)
-        ratio = ratio - np.where(target > 0.0, (_divergence(ratio) - target) / safe, 0.0)
+        slope = np.where(moved, ratio / (1.0 + ratio) / (1.0 + ratio), 1.0)
+        ratio = ratio - np.where(moved, (_divergence(ratio) - target) / slope, 0.0)
     return ratio[()]
 
 
