@@ -300,17 +300,20 @@ def optimise_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None
     s, weights, n_steps, end, rule = _modes(eigenvalues, multiplicities, n_steps, end, rule)
     if n_steps == 1:
         return np.array([end])
-    centre = float(np.sum(weights * s) / np.sum(weights))
-    low = np.log(min(end, s.min())) - 3.0
+    s = s / end
+    low = np.log(min(1.0, s.min())) - 3.0
     starts = (
-        continuum_grid(s, n_steps, end, rule=rule, multiplicities=weights),
-        best_grid(n_steps, end, rule=rule, variance=centre),
-        np.exp(np.linspace(low, np.log(end), n_steps)),
+        continuum_grid(s, n_steps, 1.0, rule=rule, multiplicities=weights),
+        best_grid(n_steps, 1.0, rule=rule, variance=float(np.average(s, weights=weights))),
+        np.exp(np.linspace(low, 0.0, n_steps)),
     )
 
     def grid_of(z):
-        # Increments of log w from the last level downwards keep the order.
-        return end * np.exp(-np.append(np.cumsum(np.exp(z))[::-1], 0.0))
+        # Increments of log w from the last level downwards keep the order. A trial step of the
+        # search may ask for levels that are lost or equal: their distances are limited.
+        steps = np.exp(np.clip(z, -15.0, 15.0))
+        steps = steps * min(1.0, (20.0 - low) / steps.sum())
+        return np.exp(-np.append(np.cumsum(steps)[::-1], 0.0))
 
     def cost(z):
         return np.log(step_kl(s, levels(grid_of(z)), rule=rule, multiplicities=weights))
@@ -319,4 +322,4 @@ def optimise_grid(eigenvalues, n_steps, end, *, rule="ddpm", multiplicities=None
         scipy.optimize.minimize(cost, np.log(np.diff(np.log(grid))[::-1]), method="BFGS", tol=1e-9)
         for grid in starts
     ]
-    return grid_of(min(found, key=lambda result: result.fun).x)
+    return end * grid_of(min(found, key=lambda result: result.fun).x)

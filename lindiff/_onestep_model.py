@@ -112,7 +112,8 @@ class OneStepModel:
     @property
     def residual_variance(self):
         r"""Error :math:`\tau^2=\sigma^2(1-\rho)` per coordinate of the best denoiser."""
-        return self.variance * (self.noise_to_signal * self.rho)
+        ratio = self.noise / self.signal
+        return ratio * (ratio * self.rho)
 
     @property
     def generated_variance(self):

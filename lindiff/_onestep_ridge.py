@@ -250,7 +250,7 @@ def kl_regularised_few_samples(noise_to_signal, samples_per_dimension, width):
     noise, alpha = _few(noise_to_signal, samples_per_dimension)
     kernel = np.asarray(_check.within("width", width, least=1e-75, most=1e75)) ** 2
     first = alpha + noise * alpha**2 + kernel - 1 - (1 - alpha) * np.log(kernel)
-    second = alpha * np.log1p(kernel) + noise * alpha**2 * kernel / (1 + kernel) ** 2
+    second = alpha * np.log1p(kernel) + noise * alpha**2 * (kernel / (1 + kernel) ** 2)
     return _plain(0.5 * (first - second))
 
 

@@ -135,6 +135,7 @@ def sample(
     Merger and Goldt 2025, MG-3, MG-4; Karras et al. 2022 (Heun). The cost is one call of
     the denoiser per level, for "heun" two, except in the last step.
     Range: noise levels from 1e-150 to 1e149, first points over the signal factor up to 1e150.
+    A step of "heun" multiplies the rounding of a point by the ratio of its two levels.
 
     Examples
     --------

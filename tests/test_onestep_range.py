@@ -312,6 +312,7 @@ def test_brute_force_of_any_ratio(ratio):
 @FEW
 @example(1.0, 0.0, 9, 0.0)
 def test_simulated_modes_in_any_units(unit, scale, n, ridge):
+    unit = min(max(unit, 2.0**-478), 2.0**478)
     values, square = np.array([3.0, 1.0, 0.05]), unit * unit
     runs = [
         onestep.simulate_modes(
@@ -357,3 +358,146 @@ def test_simulated_modes_in_any_units(unit, scale, n, ridge):
 def test_numbers_out_of_range_are_named(call, name):
     with pytest.raises(ValueError, match=name):
         call(np.random.default_rng(0))
+
+
+ASPECTS = st.one_of(
+    st.sampled_from([1e-300, 0.5, 0.9, 1.0, 2.0, 1e300]), st.floats(-12, 2).map(lambda k: 10.0**k)
+)
+
+
+def exact_limits(ratio, aspect):
+    """Trace, log-determinant and the three divergences per dimension, in many digits."""
+    ratio, c = mpmath.mpf(ratio), mpmath.mpf(aspect)
+    rho, noise, log = 1 / (1 + ratio), ratio / (1 + ratio), mpmath.log
+    inf = mpmath.inf
+    if c == 1:
+        trace = mpmath.mpf(1) if ratio == 0 else inf
+    else:
+        trace = rho + noise * c / (1 - c) if c < 1 else rho / c + noise / (c - 1)
+    if c > 1:
+        return trace, -inf, inf, inf, inf
+    if c <= rho:
+        log_det = log(rho)
+    elif c == 1:
+        log_det = mpmath.mpf(0)
+    else:
+        log_det = log(c) + (1 - c) / c * log((1 - c) / noise)
+    full = rho + noise * c - log_det + (0 if c == 1 else (1 - c) / c * log(1 - c))
+    back = (1 - c) / (rho - c) - 1 + log(rho) if c < rho else inf
+    return trace, log_det, (trace - 1 - log_det) / 2, full / 2, back / 2
+
+
+@given(RATIOS, ASPECTS)
+@settings(FEW, max_examples=80)
+@example(1e-10, 1e-5)
+@example(1e12, 1e-5)
+@example(1.0, 0.5)
+@example(0.0, 1.0)
+def test_limits_of_any_ratio_and_aspect(ratio, aspect):
+    with mpmath.workdps(700):
+        exact = exact_limits(ratio, aspect)
+    found = (
+        onestep.trace_limit(ratio, aspect),
+        onestep.log_det_limit(ratio, aspect),
+        onestep.kl_limit(ratio, aspect),
+        onestep.kl_limit(ratio, aspect, sampler="full"),
+        onestep.kl_reverse_limit(ratio, aspect),
+    )
+    near_edge = abs(aspect * (1 + ratio) - 1) < 1e-3
+    for k, (one, other) in enumerate(zip(found, exact, strict=True)):
+        if k < 4 or not near_edge:
+            assert_allclose(one, float(other), rtol=1e-12, atol=1e-300, err_msg=str(k))
+
+
+@given(RATIOS, st.integers(1, 10**9))
+@FEW
+def test_expansions_of_any_ratio(ratio, dimension):
+    if ratio <= 1e90:
+        exact = digits(lambda r, d: d * (r**2 / 4 - r**3 / 3), ratio, dimension)
+        scale = 0 if ratio > 1 or ratio < 0.5 else dimension * ratio**2
+        found = onestep.kl_small_noise(ratio, dimension)
+        assert_allclose(found, exact, rtol=1e-13, atol=1e-15 * scale + 1e-300)
+    if ratio > 0:
+        exact = digits(lambda r, d: d / 2 * (mpmath.log(r) - 1), ratio, dimension)
+        found = onestep.kl_large_noise(ratio, dimension)
+        assert_allclose(found, exact, rtol=1e-13, atol=1e-15 * dimension)
+
+
+@given(VALUES, st.floats(-9, 2).map(lambda k: 10.0**k), st.one_of(st.just(0.0), DECADES))
+@FEW
+def test_divergence_of_modes_of_any_size(values, time, scale):
+    with mpmath.workdps(700):
+        growth = mpmath.mpf(scale) * mpmath.expm1(2 * mpmath.mpf(time))
+        ratios = [growth / mpmath.mpf(v) for v in values]
+        if max(ratios) > mpmath.mpf("1.79e308"):
+            return
+        exact = [float((mpmath.log1p(r) - r / (1 + r)) / 2) for r in ratios]
+    options = {"time": time, "noise_scale": scale}
+    assert_allclose(onestep.kl_modes(values, **options), exact, rtol=1e-12, atol=1e-300)
+    found = onestep.kl_anisotropic(values, **options)
+    assert_allclose(found, np.sum(exact), rtol=1e-12, atol=1e-300)
+
+
+@given(
+    st.one_of(st.sampled_from([0.0, 5e-324, 300.0]), st.floats(-300, 2.4).map(lambda k: 10**k)),
+    st.floats(-300, 3).map(lambda k: 10.0**k),
+    DECADES,
+)
+@FEW
+@example(1.0, 1000.0, 1.0)
+@example(1e-200, 1e-300, 1e-150)
+@example(300.0, 700.0, 1e300)
+def test_required_noise_of_any_size(target, time, variance):
+    ratio = float(onestep.required_noise_to_signal(target))
+    exact = digits(lambda r, t, v: r * v / mpmath.expm1(2 * t), ratio, time, variance)
+    found = onestep.required_noise_scale(target, time, variance)
+    assert_allclose(found, exact, rtol=1e-12, atol=5e-324)
+
+
+@given(
+    RATIOS,
+    st.floats(-300, 100).map(lambda k: 10.0**k),
+    st.floats(-75, 75).map(lambda k: 10.0**k),
+)
+@FEW
+def test_few_samples_of_any_number_and_width(ratio, alpha, width):
+    with mpmath.workdps(700):
+        noise, a = mpmath.mpf(ratio) / (1 + mpmath.mpf(ratio)), mpmath.mpf(alpha)
+        distance, kernel = 1 - a + noise * a**2 / 2, mpmath.mpf(width) ** 2
+        terms = [
+            *(a, noise * a**2, kernel, mpmath.mpf(-1), -(1 - a) * mpmath.log(kernel)),
+            *(-a * mpmath.log1p(kernel), -noise * a**2 * kernel / (1 + kernel) ** 2),
+        ]
+        size, total = float(max(map(abs, terms))), float(mpmath.fsum(terms) / 2)
+        found = onestep.wasserstein2_few_samples(ratio, alpha)
+        assert_allclose(found, float(distance), rtol=1e-14, atol=1e-15 * (1 + alpha))
+    found = onestep.kl_regularised_few_samples(ratio, alpha, width)
+    assert_allclose(found, total, rtol=1e-14, atol=3e-15 * size)
+
+
+@given(*(st.floats(-size, size).map(lambda k: 10.0**k) for size in (6, 10, 6)))
+@FEW
+@example(1.0, 1.0, 0.3)
+def test_divergence_with_a_kernel_of_any_width(ratio, aspect, width):
+    found = onestep.kl_regularised(ratio, aspect, width)
+    assert found >= -1e-9 and (found == np.inf) == (aspect == 1)
+    exponent = onestep.hellinger_exponent(ratio, aspect)
+    assert exponent >= -1e-9 and (exponent == np.inf) == (aspect > 1)
+
+
+@given(RATIOS, st.integers(1, 4), st.integers(1, 40), st.booleans())
+@FEW
+def test_exact_log_determinant_of_any_ratio(ratio, dimension, n, intercept):
+    if 0 < ratio < 0.01:
+        return
+    found = onestep.expected_log_det(ratio, dimension, n, intercept=intercept)
+    degrees = n - intercept
+    if degrees < dimension:
+        assert found == -np.inf
+    elif degrees == dimension or ratio == 0:
+        assert found == 0.0
+    else:
+        assert found < 0
+        # The most that the trace allows, by the inequality of the means.
+        trace = onestep.expected_trace(ratio, dimension, n, intercept=intercept)
+        assert found <= dimension * np.log(trace / dimension) + 1e-12
