@@ -143,13 +143,21 @@ ranges = settings(derandomize=True, deadline=None, max_examples=60)
 
 @ranges
 @given(spectra, samples, levels, floors, floors, counts, st.booleans())
+@example(np.array([1.0, 1e137, 1e-75]), 2, 1.0, 0.0, 5e-324, [1.0, 1.0, 2.0], False)
 def test_losses_over_the_whole_range(values, n, level, floor, other, counts, estimated):
     counts = np.array(counts[: values.size])
     given_ = dict(floor=floor, other=other, multiplicities=counts, estimated_mean=estimated)
     with mpmath.workdps(DIGITS):
         expected = losses(values, counts, n, level, floor, other, estimated)
         for name, call in CALLS.items():
-            compare(call(values, n, level, **given_), expected[name], name=name)
+            try:
+                found = call(values, n, level, **given_)
+            except ValueError as error:
+                # As stated: there the root is a cancellation that no float of the sum shows.
+                assert "at N = rank" in str(error) and counts[values > 0].sum() in (n, 2 * n)
+                assert max(floor, other) > 0 and min(filter(None, (floor, other))) < 1e-290
+                continue
+            compare(found, expected[name], name=name)
             try:
                 corrected = call(values, n, level, one_loop=True, **given_)
             except ValueError as error:
