@@ -158,11 +158,10 @@ def required_noise_to_signal(kl_per_dimension):
         raise ValueError(f"kl_per_dimension must be at most {_LARGEST_KL:g} nats")
     far = -1.0 / np.real(lambertw(-np.exp(-1.0 - np.maximum(target, 0.05)))) - 1.0
     ratio = np.where(target < 0.05, np.sqrt(2.0 * target), far)
-    # Below that the root is right to rounding, and squares of ratios would underflow.
-    moved = target > 1e-36
     for _ in range(6):
-        slope = np.where(moved, ratio / (1.0 + ratio) / (1.0 + ratio), 1.0)
-        ratio = ratio - np.where(moved, (_divergence(ratio) - target) / slope, 0.0)
+        slope = ratio / (1.0 + ratio) / (1.0 + ratio)
+        safe = np.where(target > 0.0, slope, 1.0)
+        ratio = ratio - np.where(target > 0.0, (_divergence(ratio) - target) / safe, 0.0)
     return ratio[()]
 
 
