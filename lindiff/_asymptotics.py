@@ -401,6 +401,8 @@ def power_law_scale(n_samples, exponent, *, amplitude=1.0):
     k = np.asarray(_check.positive("exponent", exponent))
     if np.any(k <= 1):
         raise ValueError("`exponent` must be above 1; otherwise the scale depends on d")
+    # The sine of the smaller one of two angles that add up to pi.
+    sine = np.sin(np.pi * np.minimum(1.0 / k, (k - 1.0) / k))
     with np.errstate(over="ignore"):
-        value = ((n + 0.5) * (np.sinc(1.0 / k)) / amplitude ** (1.0 / k)) ** k
+        value = ((n + 0.5) * (k / np.pi * sine) / amplitude ** (1.0 / k)) ** k
     return float(value) if value.shape == () else value

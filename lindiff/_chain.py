@@ -117,7 +117,7 @@ def mode_trajectory(
     for t in range(len(schedule) - 1, -1, -1):
         factor, lose = (row[0] for row in step_maps(spread, no_load, steps, slice(t, t + 1)))
         means[t] = lose + factor * means[t + 1]
-        variances[t] = factor**2 * variances[t + 1] + steps.fresh[t] ** 2
+        variances[t] = factor * (factor * variances[t + 1]) + steps.fresh[t] ** 2
     level = np.append(1.0, schedule.alpha_bar)[:, None]
     return np.sqrt(level) * means, level * variances
 
@@ -126,7 +126,8 @@ def chain(spread, load, steps, schedule, start):
     """Return mean factor and variance of modes (m,); `load` (T,) adds to the variances."""
     left, variance = _begin(spread, schedule, start)
     factor, lose, fresh = _on_nodes(spread, lambda values: _compose(values, load, steps))
-    return lose + factor * (1.0 - left), factor**2 * variance + fresh
+    # The square of a factor may underflow where the variance that it meets is large.
+    return lose + factor * (1.0 - left), factor * (factor * variance) + fresh
 
 
 def check_start(start):
@@ -155,7 +156,7 @@ def _compose(spread, load, steps):
         lose = one_minus_a + a * lose
         factor = factor * a
         if steps.random:
-            fresh = added + np.square(a) * fresh
+            fresh = added + a * (a * fresh)
     return np.stack([factor, lose, fresh])
 
 
@@ -169,7 +170,7 @@ def _tree(a, one_minus_a, added):
         late = a[::2]
         one_minus_a = one_minus_a[::2] + late * one_minus_a[1::2]
         if added is not None:
-            added = added[::2] + np.square(late) * added[1::2]
+            added = added[::2] + late * (late * added[1::2])
         a = late * a[1::2]
     return a[0], one_minus_a[0], None if added is None else added[0]
 

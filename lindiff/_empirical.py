@@ -120,6 +120,7 @@ def stream_denoise(blocks, x, sigma):
     -----
     Memory: all of `x`, one block, and one weight for each pair of the two. Li, Dai and Qu
     2024, L-8.
+    Range: as `EmpiricalDenoiser`.
 
     Examples
     --------

@@ -107,6 +107,15 @@ def gaussian_reference(mean, variance):
     -------
     GaussianReference
 
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Notes
+    -----
+    Range: means up to 1e150, variances from 1e-150 to 1e150.
+
     Examples
     --------
     >>> gaussian_reference([0.0, 0.0], 1.0).variance

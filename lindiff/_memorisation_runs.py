@@ -105,6 +105,7 @@ def simulate_gap(
     Training points, noise and fresh points have generators of their own: studies with one seed
     and other grids share their training points. Cost for each run :math:`O(Knd^2+n^2d)`, and
     :math:`O(N^2d)` for a new reference of N points. Halder 2024, H-42, E-1, E-2, E-9.
+    Range: grids and `variance` from 1e-150 to 1e150, from one sample and one fresh point on.
 
     Examples
     --------

@@ -75,6 +75,8 @@ def gap_probability(
     fluctuations of the map but a normal one of the mean energies. Cost
     :math:`O(d^3)` for each map. The probability is that of the formula to 0.03. Our own; the
     criterion is that of Halder 2024, H-42.
+    Range: grids from 1e-150 to 1e150, up to 1e9 samples and reference points where the energies
+    are narrow enough.
 
     Examples
     --------

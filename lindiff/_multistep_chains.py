@@ -9,6 +9,7 @@ from lindiff import _check
 from lindiff._onestep_kl import _log_gap
 
 RULES = ("means", "ancestral", "ddpm", "ddim", "beta")
+_MOST_STEPS = 10_000_000
 
 
 def levels(grid):
@@ -17,6 +18,14 @@ def levels(grid):
     if grid.size == 0 or grid[0] <= 0 or np.any(np.diff(grid) <= 0):
         raise ValueError("`grid` must hold positive, strictly increasing noise variances")
     return _check.within("grid", grid)
+
+
+def count_steps(n_steps):
+    """Return a number of steps that a recursion can take."""
+    n_steps = _check.positive_int("n_steps", n_steps)
+    if n_steps > _MOST_STEPS:
+        raise ValueError(f"`n_steps` must be at most {_MOST_STEPS:,}, got {n_steps}")
+    return n_steps
 
 
 def named(name, value, allowed):

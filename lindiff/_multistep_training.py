@@ -9,6 +9,7 @@ import numpy as np
 
 from lindiff import _check, _divergences
 from lindiff._multistep_chains import levels, named
+from lindiff._onestep_runs import standard_error
 
 _NOISES = ("path", "single", "fresh", "averaged")
 
@@ -58,6 +59,7 @@ class LinearChain:
         Notes
         -----
         The input is isotropic and has the mean :math:`\bar y_K`.
+        Range: that of `train_steps`; `start` up to 1e304.
         """
         named("rule", rule, ("ddpm", "ddim", "means"))
         below = np.append(0.0, self.grid[:-1])
@@ -65,7 +67,8 @@ class LinearChain:
         noise = below * (1.0 - keep) if rule == "ddpm" else np.zeros_like(keep)
         eye = np.eye(self.centres.shape[1])
         start = self.variance + self.grid[-1] if start is None else start
-        mean, cov = self.centres[-1], _check.non_negative("start", start) * eye
+        start = _check.within("start", start, least=0.0, most=_check.LARGEST_VARIANCE, zero=True)
+        mean, cov = self.centres[-1], _check.as_array("start", start, ndim=0) * eye
         for k in range(self.grid.size - 1, -1, -1):
             clean = self.centres[k] + self.weights[k] @ (mean - self.noised_centres[k])
             mean = keep[k] * mean + (1.0 - keep[k]) * clean
@@ -185,8 +188,8 @@ class StepsStudy:
 
     @property
     def standard_error(self):
-        """Standard error of the mean, shape (len(n_steps),)."""
-        return self.kl.std(axis=0, ddof=1) / np.sqrt(self.kl.shape[0])
+        """Standard error of the mean, shape (len(n_steps),); ``inf`` where that is."""
+        return standard_error(self.kl)
 
     @property
     def best(self):
@@ -196,9 +199,13 @@ class StepsStudy:
     @property
     def contenders(self):
         """Numbers of steps whose paired difference from the best is below 2 standard errors."""
-        gap = self.kl - self.kl[:, [int(np.argmin(self.mean))]]
-        error = gap.std(axis=0, ddof=1) / np.sqrt(gap.shape[0])
-        return tuple(np.array(self.n_steps)[gap.mean(axis=0) <= 2.0 * error].tolist())
+        finite = np.isfinite(self.mean)
+        if not np.any(finite):
+            return self.n_steps
+        kl = np.where(finite, self.kl, 0.0)
+        gap = kl - kl[:, [int(np.argmin(self.mean))]]
+        near = finite & (gap.mean(axis=0) <= 2.0 * standard_error(gap))
+        return tuple(np.array(self.n_steps)[near].tolist())
 
 
 def simulate_step_kl(grids, eigenvalues, n_samples, n_runs, rng, *, noise="path", rule="ddpm"):

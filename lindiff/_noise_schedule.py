@@ -106,6 +106,8 @@ class NoiseSchedule:
     -----
     `alpha_bar`, `noise_var` and `beta` describe the VP version of the levels, and so do
     not depend on the coordinates. Merger and Goldt 2025, MG-1.
+    Range: every level that is a float, all properties to 1e-14; powers below the smallest float
+    are 0. `as_vp` cannot tell levels apart that differ by less than a relative 1e-15.
 
     Examples
     --------
@@ -173,7 +175,8 @@ class NoiseSchedule:
         sigma = self.sigma
         before = np.concatenate([[0.0], sigma[:-1]])
         scale = np.hypot(1.0, sigma)
-        return ((sigma - before) / scale) * ((sigma + before) / scale)
+        # The sum of two levels may exceed the largest float, half of it cannot.
+        return ((sigma - before) / scale) * ((0.5 * sigma + 0.5 * before) / (0.5 * scale))
 
     @property
     def time(self):

@@ -5,6 +5,8 @@ Private part of :mod:`lindiff.onestep`, which re-exports every public name.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from scipy.special import digamma
 
@@ -307,6 +309,11 @@ def _log_det_wishart(dimension, degrees):
     return float(np.sum(digamma(0.5 * (degrees - index)))) + dimension * np.log(2.0)
 
 
+@functools.cache
+def _legendre():
+    return np.polynomial.legendre.leggauss(400)
+
+
 def _mean_log_variance(noise, rho, count):
     """Average of log(1 - rho + rho chi2_count / count), by Gauss-Legendre in the logarithm.
 
@@ -315,7 +322,7 @@ def _mean_log_variance(noise, rho, count):
     shape = 0.5 * count
     spread = 40.0 / shape + np.sqrt(80.0 / shape)
     low, high = -1.2 * spread, np.log1p(spread)
-    nodes, weights = np.polynomial.legendre.leggauss(400)
+    nodes, weights = _legendre()
     log_x = 0.5 * (high - low) * nodes + 0.5 * (high + low)
     growth = np.expm1(log_x)
     weights = weights * np.exp(shape * (log_x - growth))

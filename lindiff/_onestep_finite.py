@@ -45,7 +45,7 @@ class OneStepFit:
 
     def denoise(self, x):
         """Apply the fitted map to points of shape (..., d)."""
-        return self.intercept + _check.as_array("x", x) @ self.weights.T
+        return self.intercept + _check.as_points("x", x) @ self.weights.T
 
 
 def fit_one_step(noised, clean, *, intercept=True):
@@ -77,6 +77,9 @@ def fit_one_step(noised, clean, *, intercept=True):
     -----
     By a singular value decomposition of the centred noised points, :math:`O(nd\min(n,d))`.
     Halder 2024, H-9.
+    Range: points up to 1e150, noised and clean ones in units of their own from 1e-150 on.
+    Directions in which the noised points spread less than 1e-16 max(n, d) of the widest one
+    count as empty.
 
     Examples
     --------
@@ -84,8 +87,8 @@ def fit_one_step(noised, clean, *, intercept=True):
     >>> fit.weights.round(12), fit.intercept.round(12)
     (array([[2.]]), array([1.]))
     """
-    noised = _check.as_array("noised", noised, ndim=2)
-    clean = _check.as_array("clean", clean, ndim=2)
+    noised = _check.as_points("noised", noised, ndim=2)
+    clean = _check.as_points("clean", clean, ndim=2)
     if noised.shape != clean.shape or noised.shape[1] == 0:
         raise ValueError(f"`noised` {noised.shape} and `clean` {clean.shape} must have one shape")
     n_samples, dimension = noised.shape
@@ -138,6 +141,7 @@ def generated_law(fit, model, *, sampler="isotropic"):
     Notes
     -----
     Halder 2024, H-10, H-12.
+    Range: that of `fit_one_step` and of the model.
 
     Examples
     --------

@@ -66,6 +66,7 @@ def fit_maps(noise_to_signal, dimension, n_samples, n_runs, rng, *, law="gaussia
     -----
     By brute force; `sample_maps` draws from the exact law for Gaussian data. Halder 2024,
     H-9, H-11.
+    Range: every ratio.
 
     Examples
     --------
@@ -129,6 +130,7 @@ def simulate_modes(eigenvalues, n_samples, n_runs, rng, *, time, noise_scale, ri
     -----
     By brute force, to compare with `expected_trace_modes`, `ridge_variances` and
     `kl_modes_finite`. Halder 2024, H-27, H-28.
+    Range: eigenvalues from 1e-290 to 1e290 whose noised variances span at most 12 decades.
 
     Examples
     --------
@@ -138,11 +140,14 @@ def simulate_modes(eigenvalues, n_samples, n_runs, rng, *, time, noise_scale, ri
     ((4, 2), (4,))
     """
     spectrum, noised, _ = _modes(eigenvalues, time, noise_scale)
+    _check.within("eigenvalues", spectrum, least=1e-290, most=1e290)
+    if noised.max() > 1e12 * noised.min():
+        raise ValueError("`eigenvalues` span more than 12 decades, which covariances cannot hold")
     n_samples = _check.positive_int("n_samples", n_samples)
     n_runs, rng = _check.positive_int("n_runs", n_runs), _check.generator(rng)
     ridge = _check.non_negative("ridge", ridge)
     signal = np.exp(-float(time))
-    noise = np.sqrt(noised - signal**2 * spectrum)
+    noise = np.sqrt(float(noise_scale) * -np.expm1(-2.0 * float(time)))
     variances, kl = np.empty((n_runs, spectrum.size)), np.full(n_runs, np.inf)
     for run in range(n_runs):
         clean = rng.standard_normal((n_samples, spectrum.size)) * np.sqrt(spectrum)
@@ -150,7 +155,7 @@ def simulate_modes(eigenvalues, n_samples, n_runs, rng, *, time, noise_scale, ri
         gram = inputs.T @ inputs + n_samples * ridge * np.eye(spectrum.size)
         weights = clean.T @ inputs @ np.linalg.pinv(gram, hermitian=True)
         variances[run] = weights**2 @ noised / spectrum
-        if ridge > 0 or n_samples >= spectrum.size:
+        if n_samples >= spectrum.size:
             log_det = 2 * np.linalg.slogdet(weights)[1] + np.sum(np.log(noised / spectrum))
             kl[run] = 0.5 * (np.sum(variances[run]) - spectrum.size - log_det)
     return ModeRuns(variances, kl)

@@ -13,6 +13,7 @@ import scipy
 from lindiff import _check, spectra
 
 _NODES = 4000
+_RIDGES = {"least": 1e-12, "most": 1e12}
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def random_features(
     ratio = _check.non_negative("noise_to_signal", noise_to_signal)
     samples = _check.within("samples_per_dimension", samples_per_dimension, least=1e-6, most=1e8)
     features = _check.within("features_per_dimension", features_per_dimension, least=1e-6, most=1e6)
-    ridge = _check.within("ridge", ridge, least=1e-12, most=1e12)
+    ridge = _check.within("ridge", ridge, **_RIDGES)
     for name, value in (
         ("noise_to_signal", ratio),
         ("samples_per_dimension", samples),
@@ -224,6 +225,7 @@ def simulate_random_features(
     Notes
     -----
     Halder 2024, open question on nonlinear denoisers; H-45, H-45b.
+    Range: every ratio, ridge from 1e-12 to 1e12.
 
     Examples
     --------
@@ -232,7 +234,7 @@ def simulate_random_features(
     (3, 2)
     """
     ratio = float(_check.non_negative("noise_to_signal", noise_to_signal))
-    ridge = float(_check.positive("ridge", ridge))
+    ridge = float(_check.as_array("ridge", _check.within("ridge", ridge, **_RIDGES), ndim=0))
     d, n, p, n_runs, draws = (
         _check.positive_int(name, value)
         for name, value in (

@@ -58,10 +58,17 @@ def predict_noise(denoiser, x, alpha_bar):
     -------
     numpy.ndarray, shape (..., d)
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `denoiser` has no method of that name, or a number is out of range.
+
     Notes
     -----
     The difference loses digits as `alpha_bar` approaches 1; `AffineDenoiser.predict_noise`
     does not. Merger and Goldt 2025, MG-4.
+    Range: `alpha_bar` from 1e-300 on, points and points over the signal factor up to 1e150.
+    Rounding is 1e-15 of the point and of its estimate, over :math:`\sqrt{1-\bar\alpha}`.
 
     Examples
     --------
@@ -70,9 +77,9 @@ def predict_noise(denoiser, x, alpha_bar):
     """
     if not isinstance(denoiser, Denoiser):
         raise TypeError("`denoiser` must have a method denoise(x, sigma)")
-    level = np.asarray(_check.alpha_bar(alpha_bar))
+    level = np.asarray(_check.within("alpha_bar", alpha_bar, least=1e-300, most=1.0))
     if level.ndim != 0 or level == 1:
         raise ValueError("`alpha_bar` must be one number below 1; a clean point has no noise")
-    x = _check.as_array("x", x)
-    signal, noise = np.sqrt(level), np.sqrt(1.0 - level)
-    return (x - signal * denoiser.denoise(x / signal, noise / signal)) / noise
+    x, signal, noise = _check.as_points("x", x), np.sqrt(level), np.sqrt(1.0 - level)
+    clean = denoiser.denoise(_check.as_points("x over the signal", x / signal), noise / signal)
+    return (x - signal * clean) / noise

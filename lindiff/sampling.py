@@ -134,6 +134,8 @@ def sample(
     -----
     Merger and Goldt 2025, MG-3, MG-4; Karras et al. 2022 (Heun). The cost is one call of
     the denoiser per level, for "heun" two, except in the last step.
+    Range: noise levels from 1e-150 to 1e149, first points over the signal factor up to 1e150.
+    A step of "heun" multiplies the rounding of a point by the ratio of its two levels.
 
     Examples
     --------
@@ -150,7 +152,7 @@ def sample(
     steps = make_steps(schedule, solver, eta, final_noise)
     n_samples, rng = _check.positive_int("n_samples", n_samples), _check.generator(rng)
     x = _first_points(start, (n_samples, _dimension(denoiser, dim)), rng)
-    x = x / np.sqrt(schedule.alpha_bar[-1])
+    x = _check.as_points("start over the signal", x / np.sqrt(schedule.alpha_bar[-1]))
     order = range(len(schedule) - 1, -1, -1)
     if progress:
         from tqdm import tqdm
@@ -201,8 +203,9 @@ def affine_moments(
     Notes
     -----
     All steps act on each mode alone; see `mode_moments` for method and accuracy (relative
-    error below 1e-12 after 1000 steps). Merger and Goldt 2025, MG-3, MG-8, at finite step
-    number; Karras et al. 2022 for Heun.
+    error below 1e-12 after 1000 steps; the mean has the rounding of that of the data). Merger
+    and Goldt 2025, MG-3, MG-8, at finite step number; Karras et al. 2022 for Heun.
+    Range: noise levels from 1e-150 to 1e150, variances with floor and ridge up to 1e304.
 
     Examples
     --------
@@ -236,7 +239,7 @@ def _denoised(denoiser, x, sigma):
 def _first_points(start, shape, rng):
     if start is None:
         return rng.standard_normal(shape)
-    start = _check.as_array("start", start, ndim=2)
+    start = _check.as_points("start", start, ndim=2)
     if start.shape != shape:
         raise ValueError(f"`start` must have shape {shape} = (n_samples, dim), got {start.shape}")
     return start

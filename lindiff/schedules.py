@@ -53,6 +53,8 @@ def from_betas(betas):
     Notes
     -----
     A table with zero terminal signal ends with :math:`\beta=1`: leave its last level out.
+    Range: betas from the smallest float to the largest below 1, signal factors down to e^-700;
+    :math:`\bar\alpha` to 1e-13.
 
     Examples
     --------
@@ -238,9 +240,12 @@ def cosine(n_steps=1000, offset=0.008, *, max_beta=0.999):
     if not 0.0 < _check.as_array("max_beta", max_beta, ndim=0) < 1.0:
         raise ValueError(f"`max_beta` must lie in (0, 1), got {max_beta}")
     times = np.arange(n_steps + 1) / n_steps
-    angle = 0.5 * np.pi * (times + offset) / (1.0 + offset)
-    step = 0.5 * np.pi / (n_steps * (1.0 + offset))
-    beta = np.sin(step) * np.sin(angle[1:] + angle[:-1]) / np.cos(angle[:-1]) ** 2
+    quarter = 0.5 * np.pi / (1.0 + offset)
+    angle, rest = quarter * (times + offset), quarter * (1.0 - times)
+    # A sine near its zero needs the smaller one of two angles that add up to pi.
+    pair = np.minimum(angle[1:] + angle[:-1], rest[1:] + rest[:-1])
+    before = np.sin(rest[:-1])
+    beta = (np.sin(quarter / n_steps) / before) * (np.sin(pair) / before)
     return from_betas(np.minimum(beta, max_beta))
 
 
@@ -284,7 +289,7 @@ def ornstein_uhlenbeck(times, noise_scale=1.0):
     if np.any(times > 700.0):
         raise ValueError("`times` above 700 leave no signal; use smaller ones")
     scale = _check.as_array("noise_scale", _check.positive("noise_scale", noise_scale), ndim=0)
-    return NoiseSchedule(np.exp(-times), np.sqrt(scale * -np.expm1(-2.0 * times)))
+    return NoiseSchedule(np.exp(-times), np.sqrt(scale) * np.sqrt(-np.expm1(-2.0 * times)))
 
 
 def karras(n_steps, sigma_min=0.002, sigma_max=80.0, rho=7.0):

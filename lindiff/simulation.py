@@ -51,8 +51,13 @@ class Estimate:
     n_draws: int
 
     def deviation(self, theory):
-        """Return simulation minus theory in standard errors."""
-        return (self.mean - theory) / self.standard_error
+        """Return simulation minus theory in standard errors.
+
+        It is 0 where both agree exactly and nan where `mean` alone is infinite.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gap = np.where(self.mean == theory, 0.0, self.mean - theory)
+            return np.where(gap == 0, 0.0, gap / self.standard_error)[()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -173,12 +173,17 @@ def isotropic(d, variance=1.0):
     -------
     numpy.ndarray, shape (d,)
 
+    Notes
+    -----
+    Range: any positive number.
+
     Examples
     --------
     >>> isotropic(2, 3.0)
     array([3., 3.])
     """
-    return np.full(_check.positive_int("d", d), float(_check.positive("variance", variance)))
+    variance = _check.as_array("variance", _check.positive("variance", variance), ndim=0)
+    return np.full(_check.positive_int("d", d), float(variance))
 
 
 def power_law(d, exponent, *, trace=None):
@@ -197,13 +202,19 @@ def power_law(d, exponent, *, trace=None):
     numpy.ndarray, shape (d,)
         In decreasing order.
 
+    Notes
+    -----
+    Range: any exponent and trace; relative error 1e-14 of eigenvalues above 1e-307.
+
     Examples
     --------
     >>> power_law(2, 1.0, trace=3.0)
     array([2., 1.])
     """
-    d, exponent = _check.positive_int("d", d), _check.non_negative("exponent", exponent)
-    trace = _check.positive("trace", d if trace is None else trace)
+    d = _check.positive_int("d", d)
+    exponent = _check.as_array("exponent", _check.non_negative("exponent", exponent), ndim=0)
+    trace = d if trace is None else trace
+    trace = _check.as_array("trace", _check.positive("trace", trace), ndim=0)
     weights = np.arange(1.0, d + 1.0) ** -exponent
     return trace * weights / weights.sum()
 
@@ -224,6 +235,10 @@ def spiked(d, spikes, bulk=1.0):
     numpy.ndarray, shape (d,)
         In decreasing order.
 
+    Notes
+    -----
+    Range: eigenvalues up to 1e304, a bulk of any size.
+
     Examples
     --------
     >>> spiked(3, [5.0])
@@ -232,8 +247,8 @@ def spiked(d, spikes, bulk=1.0):
     d, spikes = _check.positive_int("d", d), _check.as_spectrum("spikes", spikes)
     if spikes.ndim != 1 or spikes.size > d:
         raise ValueError(f"spikes must be a list of at most d = {d} numbers")
-    rest = np.full(d - spikes.size, float(_check.non_negative("bulk", bulk)))
-    return np.sort(np.concatenate([spikes, rest]))[::-1]
+    bulk = _check.as_array("bulk", _check.non_negative("bulk", bulk), ndim=0)
+    return np.sort(np.concatenate([spikes, np.full(d - spikes.size, float(bulk))]))[::-1]
 
 
 def marchenko_pastur_edges(aspect_ratio):
@@ -248,13 +263,19 @@ def marchenko_pastur_edges(aspect_ratio):
     -------
     tuple of float
 
+    Notes
+    -----
+    Range: `aspect_ratio` from 1e-150 to 1e150; relative error 1e-14, of the lower edge near
+    q = 1 too.
+
     Examples
     --------
     >>> marchenko_pastur_edges(0.25)
     (0.25, 2.25)
     """
-    root = float(np.sqrt(_check.within("aspect_ratio", aspect_ratio)))
-    return (1.0 - root) ** 2, (1.0 + root) ** 2
+    ratio = _check.as_array("aspect_ratio", _check.within("aspect_ratio", aspect_ratio), ndim=0)
+    upper = 1.0 + float(np.sqrt(ratio))
+    return ((1.0 - float(ratio)) / upper) ** 2, upper**2
 
 
 def marchenko_pastur_atom(aspect_ratio):
@@ -269,12 +290,17 @@ def marchenko_pastur_atom(aspect_ratio):
     -------
     float
 
+    Notes
+    -----
+    Range: `aspect_ratio` from 1e-150 to 1e150; relative error 1e-15.
+
     Examples
     --------
     >>> marchenko_pastur_atom(2.0)
     0.5
     """
-    return max(0.0, 1.0 - 1.0 / float(_check.within("aspect_ratio", aspect_ratio)))
+    ratio = _check.as_array("aspect_ratio", _check.within("aspect_ratio", aspect_ratio), ndim=0)
+    return max(0.0, (float(ratio) - 1.0) / float(ratio))
 
 
 def marchenko_pastur_density(x, aspect_ratio):

@@ -143,13 +143,21 @@ ranges = settings(derandomize=True, deadline=None, max_examples=60)
 
 @ranges
 @given(spectra, samples, levels, floors, floors, counts, st.booleans())
+@example(np.array([1.0, 1e137, 1e-75]), 2, 1.0, 0.0, 5e-324, [1.0, 1.0, 2.0], False)
 def test_losses_over_the_whole_range(values, n, level, floor, other, counts, estimated):
     counts = np.array(counts[: values.size])
     given_ = dict(floor=floor, other=other, multiplicities=counts, estimated_mean=estimated)
     with mpmath.workdps(DIGITS):
         expected = losses(values, counts, n, level, floor, other, estimated)
         for name, call in CALLS.items():
-            compare(call(values, n, level, **given_), expected[name], name=name)
+            try:
+                found = call(values, n, level, **given_)
+            except ValueError as error:
+                # As stated: there the root is a cancellation that no float of the sum shows.
+                assert "at N = rank" in str(error) and counts[values > 0].sum() in (n, 2 * n)
+                assert max(floor, other) > 0 and min(filter(None, (floor, other))) < 1e-290
+                continue
+            compare(found, expected[name], name=name)
             try:
                 corrected = call(values, n, level, one_loop=True, **given_)
             except ValueError as error:
@@ -203,3 +211,107 @@ def test_traces_and_divergences_over_the_whole_range(values, n, decades, counts,
                 assert not np.isnan(call(values, n, z, one_loop=True, **given_))
             except ValueError as error:
                 assert "one_loop" in str(error)
+
+
+few = settings(derandomize=True, deadline=None, max_examples=40)
+
+
+@few
+@given(st.integers(1, 6), st.floats(0, 300).map(lambda x: 10.0**x), st.booleans(), st.booleans())
+@example(6, 5.5, False, True)
+@example(1, 1e9 + 0.5, True, False)
+def test_wishart_averages_of_any_size(d, n, reverse, estimated):
+    given_ = dict(estimated_mean=estimated)
+    with mpmath.workdps(400):
+        size = mpmath.mpf(float(n))
+        margin = size - d - 1 - estimated
+        if size >= 1 + estimated:
+            exact = size * d / margin if margin > 0 else mpmath.inf
+            compare(eq.trace_inverse_wishart(d, n, **given_), exact, rtol=1e-14)
+        if n <= d - 1 + estimated + (0 if reverse else 2):
+            return
+        half = [(size - i - estimated) / 2 for i in range(d)]
+        # The asymptotic series replaces digamma where it has more digits than are kept here.
+        log_det = mpmath.fsum(
+            mpmath.digamma(x) if x < 1e12 else mpmath.log(x) - 1 / (2 * x) - 1 / (12 * x**2)
+            for x in half
+        )
+        log_det += d * mpmath.log(2 / size)
+        if reverse:
+            compare(eq.log_det_wishart(d, n, **given_), log_det, rtol=1e-12)
+            exact = -log_det / 2
+        else:
+            fitted = d * (d + 3) / margin if estimated else d * (d + 1) / margin
+            exact = (fitted + log_det) / 2
+        compare(eq.kl_wishart(d, n, reverse=reverse, **given_), exact, rtol=1e-12)
+
+
+@few
+@given(spectra, floors, counts)
+def test_floors_of_any_size(values, floor, counts):
+    counts = np.array(counts[: values.size])
+    with mpmath.workdps(DIGITS):
+        terms = []
+        for m, value in zip(counts, values, strict=True):
+            v, c = mpmath.mpf(float(value)), mpmath.mpf(floor)
+            if c == 0:
+                terms.append(mpmath.mpf(0))
+            elif v == 0:
+                terms.append(mpmath.inf)
+            else:
+                terms.append(m * (v / (v + c) - 1 + mpmath.log1p(c / v)) / 2)
+        exact = mpmath.fsum(terms)
+        compare(eq.kl_floor(values, floor, multiplicities=counts), exact, rtol=1e-12)
+
+
+@few
+@given(st.floats(-323, -1e-6).map(lambda x: 10.0**x))
+@example(1 - 2.0**-53)
+def test_divergence_of_any_aspect_ratio(aspect):
+    with mpmath.workdps(DIGITS):
+        q = mpmath.mpf(aspect)
+        exact = (q / (1 - q) - 1 - (1 - q) / q * mpmath.log1p(-q)) / 2
+        compare(eq.kl_isotropic_limit(aspect), exact, rtol=1e-13, scale=1e-29)
+
+
+@few
+@given(spectra, samples, levels, counts, st.booleans())
+def test_many_samples_and_small_noise_of_any_size(values, n, level, counts, estimated):
+    counts = np.array(counts[: values.size])
+    given_ = dict(multiplicities=counts, estimated_mean=estimated)
+    if level == 1:
+        return
+    with mpmath.workdps(DIGITS):
+        sigma2, size = (1 - mpmath.mpf(level)) / mpmath.mpf(level), mpmath.mpf(float(n))
+        shares = [mpmath.mpf(float(v)) / (mpmath.mpf(float(v)) + sigma2) for v in values]
+        noises = [sigma2 / (mpmath.mpf(float(v)) + sigma2) for v in values]
+        many = [mpmath.mpf(float(m)) for m in counts]
+        first = mpmath.fsum(m * s for m, s in zip(many, shares, strict=True)) + estimated
+        second = mpmath.fsum(m * s * k for m, s, k in zip(many, shares, noises, strict=True))
+        third = mpmath.fsum(m * s**2 * k for m, s, k in zip(many, shares, noises, strict=True))
+        exact = (first * second + third) / size
+        compare(eq.alignment_many_samples(values, n, level, **given_), exact, rtol=1e-12)
+        freedom, rank = size - estimated, mpmath.fsum(many[i] for i in np.flatnonzero(values))
+        if freedom >= rank:
+            return
+        found = eq.gap_small_noise(values, n, level, **given_)
+        x = Exact(values, counts, freedom, NOTHING).kappa / NOTHING
+        compare(found, freedom * (size + estimated) / (size * x * sigma2), rtol=1e-11)
+
+
+@few
+@given(
+    st.floats(0, 300).map(lambda x: 10.0**x),
+    st.one_of(st.floats(1e-10, 10).map(lambda x: 1 + x), st.floats(1, 300).map(lambda x: 10.0**x)),
+    st.floats(-300, 300).map(lambda x: 10.0**x),
+)
+@example(3.0, 1 + 1e-10, 1.0)
+@example(1e9, 2.0, 1e-300)
+def test_scales_of_power_laws_of_any_size(n, exponent, amplitude):
+    found = eq.power_law_scale(n, exponent, amplitude=amplitude)
+    with mpmath.workdps(400):
+        k = mpmath.mpf(exponent)
+        base = (mpmath.mpf(n) + 0.5) * k / mpmath.pi * mpmath.sin(mpmath.pi / k)
+        log = k * mpmath.log(base) - mpmath.log(mpmath.mpf(amplitude))
+        exact = mpmath.exp(log) if log < 1e4 else mpmath.inf
+        compare(found, exact, rtol=1e-12 + 1e-15 * exponent)

@@ -9,7 +9,7 @@ from scipy import special
 from lindiff import dynamics, losses
 from lindiff.losses import LossModes
 from lindiff.schedules import NoiseSchedule
-from lindiff.simulation import QUANTITIES, average
+from lindiff.simulation import QUANTITIES, Estimate, average
 
 FEW = settings(derandomize=True, deadline=None, max_examples=5)
 SPECTRA = st.sampled_from([(1.0,), (1.0, 1.0), (3.0, 1.0, 0.2), (1.0, 1e-9), (2.0, 1.0, 0.0)])
@@ -164,3 +164,11 @@ def test_learning_curves_see_that_the_mean_is_estimated():
     late = dynamics.test_loss(modes, 1.0, 0.5) - dynamics.test_loss(plain, 1.0, 0.5)
     weights = dynamics.weights(modes.eigenvalues, 1.0, 0.5)
     assert late == pytest.approx(0.5 / 10 * np.sum(modes.multiplicities * weights**2), rel=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_deviations_of_exact_and_of_infinite_means():
+    mean = np.array([1.0, 1.0, np.inf, 1.0])
+    found = Estimate(mean, np.array([0.0, 0.0, np.nan, 0.5]), 50)
+    deviation = found.deviation(np.array([1.0, 0.5, np.inf, 0.0]))
+    np.testing.assert_array_equal(deviation, [0.0, np.inf, 0.0, 2.0])
