@@ -174,7 +174,9 @@ def test_a_bound_function_is_arithmetic_only(expr):
     assert "arithmetic" in refused("f(y)", f={"args": ["x"], "expr": expr}, y=1.0)
 
 
-@pytest.mark.parametrize("latex", [r"x+=1", r"\frac12(x=1", r"1+\max=x", r"=x", r"x^=2", r"x\,+", r"f(,x)=1"])
+@pytest.mark.parametrize(
+    "latex", [r"x+=1", r"\frac12(x=1", r"1+\max=x", r"=x", r"x^=2", r"x\,+", r"f(,x)=1"]
+)
 def test_broken_formulas_are_malformed(latex):
     sides = [s for statement in texmath.statements(latex) for s in statement.sides]
     assert any(side.malformed for side in sides)
