@@ -96,6 +96,7 @@ V = np.array([1.0, -2.0])
         (r"W_0(e)", {}, 1.0),
         (r"\max(1,x,2)-\min(1,x)", {"x": 5.0}, 4.0),
         (r"\max_i s_i", {"s": [1.0, 4.0, 2.0]}, 4.0),
+        (r"2a_{\max}-a_{\log}", {"a_max": 3.0, "a_log": 1.0}, 5.0),
         (r"\sum_{i=1}^n s_i", {"s": [1.0, 2.0, 3.0], "n": 2}, 3.0),
         (r"\sum_i s_i^2", {"s": [1.0, 2.0]}, 5.0),
         (r"\sum_{ij}A_{ij}", {"A": X}, 7.0),
@@ -173,7 +174,9 @@ def test_a_bound_function_is_arithmetic_only(expr):
     assert "arithmetic" in refused("f(y)", f={"args": ["x"], "expr": expr}, y=1.0)
 
 
-@pytest.mark.parametrize("latex", [r"x+=1", r"\frac12(x=1", r"=x", r"x^=2", r"x\,+", r"f(,x)=1"])
+@pytest.mark.parametrize(
+    "latex", [r"x+=1", r"\frac12(x=1", r"1+\max=x", r"=x", r"x^=2", r"x\,+", r"f(,x)=1"]
+)
 def test_broken_formulas_are_malformed(latex):
     sides = [s for statement in texmath.statements(latex) for s in statement.sides]
     assert any(side.malformed for side in sides)
