@@ -314,6 +314,8 @@ def second_try(notebook, cells):
         (source(3, "[Figure 9.1](#fig-9-1)", "the figure"), "the text does not cite the figure"),
         (source(3, "*Figure 9.1. Noise", "*Figure 9.1. The noise"), "repeat the caption"),
         (source(3, "A number", "By (9.1) a number"), "(9.1) is no link"),
+        (source(3, "## 9.1 Sq", "## 8.1 Sq"), "section 8.1 must have the number 9.1"),
+        (source(3, "## 9.1 Sq", "## 9.2 Sq"), "section 9.2 must have the number 9.1"),
         (source("check-squares", "_sides", "sides"), "a check binds sides"),
         (source("check-squares", "7)", "len(x))"), "check-squares: a check reads x,"),
         (source("check-squares", "7)", "len(_rng))"), "check-squares: a check reads _rng,"),

@@ -30,6 +30,7 @@ _MATHS = re.compile(r"\$[^$]+\$")
 _LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\([^)]*\)")
 _MARKUP = re.compile(r"<[^>]+>|[*_>#|]|^\s*[-:| ]+$", re.M)
 _HEADING = re.compile(r"^#{1,6} ", re.M)
+_SECTION = re.compile(r"^## (\w+\.\d+) ", re.M)
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def problems(path, notebook, tags):
     for cell, text, inside in spans(notebook):
         found = _prose(text, tags) if cell["cell_type"] == "markdown" else _code(cell, inside)
         yield from (f"{cell.get('id', '?')}: {line}" for line in found)
+    yield from _sections(notebooks.label(path), notebook)
     yield from _figures(notebooks.label(path), notebook)
     yield from _sharing(notebook)
     yield from _tries(notebook)
@@ -203,6 +205,14 @@ def _code(cell, inside):
         classes = cell["metadata"].get("mystnb", {}).get("image", {}).get("classes", "")
         if "photo" not in classes.split():
             yield 'images turn negative in dark mode; add mystnb={"image": {"classes": "photo"}}'
+
+
+def _sections(label, notebook):
+    cells = (c for c in notebook["cells"] if c["cell_type"] == "markdown")
+    numbers = (n for c in cells for n in _SECTION.findall(_FENCE.sub("", notebooks.source(c))))
+    for index, number in enumerate(numbers, start=1):
+        if number != f"{label}.{index}":
+            yield f"section {number} must have the number {label}.{index}"
 
 
 def _figures(label, notebook):
