@@ -120,7 +120,11 @@ def contents(x, curves, sliders, start, axes, alt):
     return {
         "labels": list(curves),
         "sliders": [
-            {"label": label, "texts": [f"{value:.3g}" for value in values], "start": position}
+            {
+                "label": label,
+                "texts": [_tick(float(f"{value:.3g}")) for value in values],
+                "start": position,
+            }
             for (label, values), position in zip(sliders.items(), start, strict=True)
         ],
         "xaxis": _axis(axes.xaxis, axes.get_xlim(), axes.get_xlabel(), axes.get_xscale()),

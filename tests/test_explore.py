@@ -47,6 +47,12 @@ def test_the_page_holds_the_numbers_in_the_order_of_the_sliders():
     assert [s["start"] for s in data["sliders"]] == [1, 2]
 
 
+def test_settings_are_written_without_exponents_of_a_machine():
+    counts = [0.0001, 0.01234, 3.0, 1000.0]
+    shown = figures.explore(TIME, {"left": np.ones((4, 30))}, {"levels": counts}, **LABELS)
+    assert shown.data["sliders"][0]["texts"] == ["10⁻⁴", "0.0123", "3", "1000"]
+
+
 def test_one_output_serves_every_reader():
     bundle = moving()._repr_mimebundle_()
     assert bundle["text/plain"] == (
