@@ -113,7 +113,7 @@ _PYTHON = {
 _CALLS = {name[1:]: function for name, function in _FUNCTIONS.items()}
 _CALLS |= {"sqrt": np.emath.sqrt, "digamma": special.digamma, "gamma": special.gamma}
 _CALLS |= {"erf": special.erf, "Abs": np.abs, "abs": np.abs, "log1p": np.log1p, "expm1": np.expm1}
-_CALLS |= {"Max": np.maximum, "Min": np.minimum, "LambertW": _KNOWN["W_0"]}
+_CALLS |= {"expi": special.expi, "Max": np.maximum, "Min": np.minimum, "LambertW": _KNOWN["W_0"]}
 
 
 def _function(names, text):
