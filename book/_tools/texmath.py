@@ -516,6 +516,8 @@ class _Parser:
     def _bracketed(self):
         """The tokens inside a bracket, which is skipped."""
         self._thin()
+        if self.at == len(self.items):
+            raise Malformed("an argument is missing")
         opening, end = self.items[self.at], _closing(self.items, self.at)
         if end is None:
             raise Malformed(f"{opening} is not closed")
