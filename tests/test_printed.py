@@ -82,6 +82,7 @@ V = np.array([1.0, -2.0])
         (r"1/2x", {"x": 4.0}, 1 / 8),
         (r"1/2\,x", {"x": 4.0}, 2.0),
         (r"\log2\pi", {}, np.log(2 * np.pi)),
+        (r"\sqrt{\lambda_{\max}}", {"lambda_max": 4.0}, 2.0),
         (r"\log2\,\pi", {}, np.log(2) * np.pi),
         (r"\cos^2\theta+\sin^2\theta", {"theta": 0.3}, 1.0),
         (r"-x^2", {"x": 3.0}, -9.0),
