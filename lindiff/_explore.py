@@ -9,6 +9,7 @@ import numpy as np
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (4.5, 1.5, 1, 1.5)))
+_SHORT = 1000  # A logarithmic axis of less than three decades is marked at 1, 2 and 5.
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MAX_CURVES = len(_COLOURS)
 MAX_NUMBERS = 40_000
@@ -98,6 +99,7 @@ def checked(x, curves, sliders, start):
 def first_frame(x, curves, start, *, xlabel, ylabel, xscale, yscale):
     """Return the figure of the first frame, with limits that hold for every frame."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     from lindiff import figures
 
@@ -112,6 +114,12 @@ def first_frame(x, curves, start, *, xlabel, ylabel, xscale, yscale):
     for (label, values), colour, dash in zip(curves.items(), _COLOURS, _DASHES, strict=False):
         axes.plot(x, values[start], color=colour, linestyle=dash, label=label)
     axes.legend()
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        if axis.get_scale() == "log" and high < _SHORT * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks="auto"))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(lambda value, _: _tick(value))
     return figure
 
 

@@ -73,6 +73,16 @@ def test_the_script_is_small_and_asks_no_other_host():
 
 
 @pytest.mark.parametrize(
+    ("top", "marks"),
+    [(60.0, ["1", "2", "5", "10", "20", "50"]), (1e4, ["1", "10", "100", "1000", "10000"])],
+)
+def test_a_short_logarithmic_axis_has_more_marks_than_its_decades(top, marks):
+    x = np.geomspace(1, top, 30)
+    drawn = figures.explore(x, curves(), {"scale": SCALE, "ratio": RATIO}, xscale="log", **LABELS)
+    assert [text for _, text in drawn.data["xaxis"]["ticks"]] == marks
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"x": TIME[::-1]}, "x must hold"),
