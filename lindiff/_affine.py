@@ -17,7 +17,7 @@ class AffineDenoiser:
     .. math:: D(x,\sigma)=\mu+\Sigma_c(\Sigma_c+\sigma^2)^{-1}(x-\mu),\qquad
               \Sigma_c=\Sigma+c\,\mathbb 1
 
-    Implements eq. (1.6), (1.10).
+    Implements eq. (1.6), (1.10), (7.6), (7.25), (F.2), (F.3).
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ class AffineDenoiser:
                   [\bar\alpha\Sigma+(1-\bar\alpha+\bar\alpha c+\gamma)\mathbb 1]^{-1},\qquad
                   b=-\sqrt{\bar\alpha}\,W\mu
 
-        Implements eq. (1.6), (1.7).
+        Implements eq. (1.6), (1.7), (7.3), (7.5), (7.6).
 
         Parameters
         ----------

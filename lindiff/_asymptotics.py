@@ -165,6 +165,8 @@ def kl_isotropic_limit(aspect_ratio):
     .. math:: \frac{\langle\mathrm{KL}\rangle}{d}\to\frac12\Big[\frac q{1-q}-1
               -\frac{1-q}q\ln(1-q)\Big]=\frac q4+\frac{5q^2}{12}+\dots,\qquad q=\frac dN<1
 
+    Implements eq. (7.21).
+
     Parameters
     ----------
     aspect_ratio : array_like

@@ -185,6 +185,8 @@ def test_loss(
     with :math:`f=\kappa\lambda/E`, :math:`h=z/E`, :math:`E=\kappa\lambda+z`,
     :math:`s=\sigma^2/z`, :math:`r=c/z`, :math:`P=\kappa+\frac1N\sum fh`, :math:`k=\sum fh/(NP)`.
 
+    Implements eq. (7.18).
+
     Parameters
     ----------
     eigenvalues, n_samples, alpha_bar, floor, estimated_mean, multiplicities, one_loop

@@ -21,6 +21,8 @@ def kl_fitted(data, mean, cov, *, floor=0.0, reverse=False):
        -\ln\frac{\det(\Sigma_0+c)}{\det\Sigma}
        +(\mu-\mu_0)^\top\Sigma^{-1}(\mu-\mu_0)\Big\}
 
+    Implements eq. (7.20).
+
     Parameters
     ----------
     data : array_like, shape (N, d)

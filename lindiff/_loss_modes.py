@@ -17,6 +17,8 @@ class LossModes:
     .. math:: \hat\lambda_\nu,\qquad m_\nu=u_\nu^\top\Sigma u_\nu,\qquad
               \delta_\nu^2=\big(u_\nu^\top(\mu-\mu_0)\big)^2
 
+    Implements eq. (7.9).
+
     Parameters
     ----------
     eigenvalues : array_like, shape (k,)

@@ -16,7 +16,7 @@ class GaussianMixtureDenoiser:
     .. math:: D(x,\sigma)=\sum_kr_k(x)\,D_k(x,\sigma),\qquad
               r_k(x)\propto\pi_k\,\mathcal N(x;\mu_k,\Sigma_k+\sigma^2\mathbb 1)
 
-    Implements eq. (1.18).
+    Implements eq. (1.18), (F.9).
 
     Parameters
     ----------

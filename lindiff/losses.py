@@ -48,6 +48,8 @@ def optimal_weights(eigenvalues, alpha_bar, *, floor=0.0):
     .. math:: w_\nu=\frac{\sqrt{1-\bar\alpha}}{\bar\alpha\hat\lambda_\nu+1-\bar\alpha
               +\bar\alpha c}=\frac{\sigma\sqrt{1+\sigma^2}}{\hat\lambda_\nu+\sigma^2+c}
 
+    Implements eq. (7.7).
+
     Parameters
     ----------
     eigenvalues : array_like, shape (d,)
@@ -85,6 +87,8 @@ def residual_loss(modes, alpha_bar, *, floor=0.0, per_mode=False):
     r"""Regularised objective at its minimum: the penalty is counted.
 
     .. math:: R_t=\sum_\nu\frac{\hat\lambda_\nu+c}{\hat\lambda_\nu+\sigma^2+c}
+
+    Implements eq. (7.12).
 
     Parameters
     ----------
@@ -132,6 +136,8 @@ def training_loss(modes, alpha_bar, *, floor=0.0, per_mode=False):
     .. math:: R'_t=\sum_\nu\frac{(\hat\lambda_\nu+c)^2+\sigma^2\hat\lambda_\nu}
               {(\hat\lambda_\nu+\sigma^2+c)^2}
 
+    Implements eq. (7.11).
+
     Parameters
     ----------
     modes, alpha_bar, floor, per_mode
@@ -165,6 +171,8 @@ def test_loss(modes, alpha_bar, *, floor=0.0, per_mode=False):
 
     .. math:: L^{\rm test}_t=\sum_\nu\frac{(\hat\lambda_\nu+c)^2
               +\sigma^2(m_\nu+\delta_\nu^2)}{(\hat\lambda_\nu+\sigma^2+c)^2}
+
+    Implements eq. (7.10), (7.14).
 
     Parameters
     ----------
@@ -202,6 +210,8 @@ def gap(modes, alpha_bar, *, floor=0.0, per_mode=False):
 
     .. math:: L^{\rm test}_t-R'_t=\sigma^2\sum_\nu\frac{m_\nu+\delta_\nu^2-\hat\lambda_\nu}
               {(\hat\lambda_\nu+\sigma^2+c)^2}
+
+    Implements eq. (7.13).
 
     Parameters
     ----------

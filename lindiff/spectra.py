@@ -254,6 +254,8 @@ def spiked(d, spikes, bulk=1.0):
 def marchenko_pastur_edges(aspect_ratio):
     r"""Edges :math:`(1\pm\sqrt q)^2` of the Marcenko-Pastur law, :math:`q=d/N`.
 
+    Implements eq. (7.16).
+
     Parameters
     ----------
     aspect_ratio : float
@@ -309,6 +311,8 @@ def marchenko_pastur_density(x, aspect_ratio):
     .. math:: \rho(x)=\frac{\sqrt{(\lambda_+-x)(x-\lambda_-)}}{2\pi qx},\qquad q=d/N
 
     Source: Merger and Goldt 2025, MG-MP. With `marchenko_pastur_atom` at zero it has mass 1.
+
+    Implements eq. (7.16).
 
     Parameters
     ----------
