@@ -90,7 +90,11 @@ V = np.array([1.0, -2.0])
         (r"f(c)^2", {"f": {"args": ["x"], "expr": "x + 1"}, "c": 2.0}, 9.0),
         (r"f^2(c)", {"f": {"args": ["x"], "expr": "sqrt(x)"}, "c": 2.0}, 2.0),
         # The series of Ei(-1): Euler's constant plus the sum of (-1)^k / (k k!).
-        (r"\mathrm{Ei}(-a)", {"Ei": {"args": ["x"], "expr": "expi(x)"}, "a": 1.0}, -0.21938393439552),
+        (
+            r"\mathrm{Ei}(-a)",
+            {"Ei": {"args": ["x"], "expr": "expi(x)"}, "a": 1.0},
+            -0.21938393439552,
+        ),
         (r"\sqrt[3]{8}+0.25\cdot4", {}, 3.0),
         (r"\tfrac12\frac12", {}, 0.25),
         (r"\binom53+4!", {}, 34.0),
