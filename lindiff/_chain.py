@@ -19,6 +19,8 @@ def mode_moments(
     .. math:: \frac m\mu=1-\prod_tA_t,\qquad
               v=\frac{1}{\bar\alpha_T}\prod_tA_t^2+\sum_t\tau_t^2\prod_{s<t}A_s^2
 
+    Implements eq. (9.13), (9.14).
+
     Parameters
     ----------
     eigenvalues : array_like, shape (..., d)

@@ -17,6 +17,8 @@ def continuous_moments(eigenvalues, alpha_bar, alpha_bar_end, *, ratio=0.0, star
 
     with :math:`D=1+\bar\alpha(\lambda-1)` and :math:`v_T=1`.
 
+    Implements eq. (9.9), (9.10), (9.11), (9.12).
+
     Parameters
     ----------
     eigenvalues : array_like, shape (d,)
@@ -81,6 +83,8 @@ def final_bias(signal_to_noise, *, ratio=0.0):
     .. math:: \frac m\mu=1-\Big(\frac{x}{1+x}\Big)^{(1+r)/2},\qquad
               \frac v\lambda=1-\Big(\frac{x}{1+x}\Big)^{1+r},\qquad x=\bar\alpha_T\lambda
 
+    Implements eq. (9.19).
+
     Parameters
     ----------
     signal_to_noise : array_like, shape (...)
@@ -123,6 +127,8 @@ def flow_map(denoiser, x, sigma, sigma_next):
 
     .. math:: y'=\mu+\sum_\nu\sqrt{\frac{\lambda_\nu+c+\sigma'^2}{\lambda_\nu+c+\sigma^2}}\;
               u_\nu u_\nu^\top(y-\mu)
+
+    Implements eq. (9.20).
 
     Parameters
     ----------
@@ -215,6 +221,8 @@ def ddim_mean_factor(eigenvalues, alpha_bar_end):
     r"""Mean of DDIM samples with infinitely many steps, in units of the mean of the data.
 
     .. math:: \frac{m}{\mu}=1-\sqrt{\frac{\bar\alpha_T\lambda}{1+\bar\alpha_T(\lambda-1)}}
+
+    Implements eq. (9.11).
 
     Parameters
     ----------
