@@ -57,16 +57,17 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def needs_missing_torch(path):
-    """Whether a test file imports PyTorch where there is none."""
-    if HAS_TORCH or not re.fullmatch(r"test_\w+\.py", path.name):
+    """Whether a test file or a chapter imports PyTorch where there is none."""
+    if HAS_TORCH or not re.fullmatch(r"test_\w+\.py|\w+\.ipynb", path.name):
         return False
-    wanted = r"^(import torch|from torch|from lindiff\.nn)\b"
+    # A line of a notebook is a string in JSON.
+    wanted = r'^(?: *")?(import torch|from torch|from lindiff\.nn)\b'
     return re.search(wanted, path.read_text(encoding="utf-8"), flags=re.M) is not None
 
 
 def pytest_report_header():
     """Say what is left out."""
-    return None if HAS_TORCH else "PyTorch is not installed: the tests of networks are left out"
+    return None if HAS_TORCH else "PyTorch is not installed: what imports it is left out"
 
 
 def images(outputs):
