@@ -9,7 +9,7 @@ import numpy as np
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (4.5, 1.5, 1, 1.5)))
-_SHORT = 1000  # A logarithmic axis of less than three decades is marked at 1, 2 and 5.
+_SHORT = 999  # A logarithmic axis of less than three decades is marked at 1, 2 and 5.
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MAX_CURVES = len(_COLOURS)
 MAX_NUMBERS = 40_000
@@ -110,7 +110,8 @@ def first_frame(x, curves, start, *, xlabel, ylabel, xscale, yscale):
     if (yscale == "log" and np.any(finite <= 0)) or (xscale == "log" and x[0] <= 0):
         raise ValueError("a log scale needs positive numbers; use NaN to leave a gap")
     axes.plot([x[0], x[-1]], [finite.min(), finite.max()], alpha=0)
-    axes.set_xlim(x[0], x[-1])
+    # Last digits differ between machines, and must not decide whether an end is marked.
+    axes.set_xlim(float(f"{x[0]:.12g}"), float(f"{x[-1]:.12g}"))
     for (label, values), colour, dash in zip(curves.items(), _COLOURS, _DASHES, strict=False):
         axes.plot(x, values[start], color=colour, linestyle=dash, label=label)
     axes.legend()
@@ -147,7 +148,8 @@ def contents(x, curves, sliders, start, axes, alt):
 
 def _axis(axis, limits, label, scale):
     low, high = (float(value) for value in limits)
-    ticks = [float(t) for t in axis.get_majorticklocs() if low <= t <= high]
+    first, last = low - 1e-12 * abs(low), high + 1e-12 * abs(high)
+    ticks = [float(t) for t in axis.get_majorticklocs() if first <= t <= last]
     return {
         "label": label,
         "name": label.split(" (")[0],

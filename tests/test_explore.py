@@ -171,3 +171,12 @@ def test_numbers_in_a_formula_are_compared_as_numbers():
     assert not conftest.near("x**2 + 0.1234567891", "x**2 + 0.1244567891", 1.0)
     assert not conftest.near("x**2 + 0.1", "x**3 + 0.1", 1.0)
     assert not conftest.near("x + 0.1", "y + 0.1", 1.0)
+
+
+@pytest.mark.parametrize("low", [0.1, 0.1 * (1 + 1e-15)])
+@pytest.mark.parametrize("high", [10.0, 10.0 * (1 - 1e-15)])
+def test_the_last_digit_of_an_end_does_not_decide_whether_it_is_marked(low, high):
+    x = np.array([low, 1.0, high])
+    shown = figures.explore(x, {"left": np.ones((2, 3))}, {"c": [1.0, 2.0]}, xscale="log", **LABELS)
+    marks = [text for _, text in shown.data["xaxis"]["ticks"]]
+    assert marks == ["0.1", "0.2", "0.5", "1", "2", "5", "10"]
